@@ -1,0 +1,138 @@
+"""One training step, the same for the dry run, the measured step and `verify_model`, so that they cannot drift.
+
+Labels are the input shifted by one; the loss is computed in float32; gradients are dropped before the forward pass.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterable
+from typing import Literal, Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from diymodel.model import AttentionKind, CheckpointingKind, DIYForCausalLM
+
+CHUNK_TOKENS = 1024
+"""Tokens whose logits exist at a time under the chunked loss."""
+
+IGNORED = -100
+"""Label of the last position, which has no next token; cross_entropy skips it."""
+
+Moment = Literal["forward_end", "loss", "backward", "optimizer_step"]
+
+AUTOCAST_DTYPES = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
+
+
+class TrainingRecipe(Protocol):
+    """What a step needs to know of how the model is trained."""
+
+    @property
+    def precision(self) -> str: ...
+    @property
+    def optimizer(self) -> str: ...
+    @property
+    def checkpointing(self) -> CheckpointingKind: ...
+    @property
+    def attention(self) -> AttentionKind: ...
+    @property
+    def loss(self) -> str: ...
+
+
+def weight_dtype(precision: str) -> torch.dtype:
+    """dtype of the weights, gradients and optimizer states: bfloat16 for bf16-true, else float32."""
+    return torch.bfloat16 if precision == "bf16-true" else torch.float32
+
+
+def autocast(precision: str, device_type: str) -> contextlib.AbstractContextManager[object]:
+    """The autocast region of a mixed precision; nothing for the others."""
+    if precision in AUTOCAST_DTYPES:
+        return torch.autocast(device_type, AUTOCAST_DTYPES[precision])
+    return contextlib.nullcontext()
+
+
+def make_optimizer(parameters: Iterable[nn.Parameter], kind: str, lr: float = 3e-4) -> torch.optim.Optimizer:
+    """The optimizer that a recipe names. "adamw" is torch's fused one; torch's own default is "adamw-foreach"."""
+    if kind == "adamw":
+        return torch.optim.AdamW(parameters, lr=lr, fused=True)
+    if kind == "adamw-foreach":
+        return torch.optim.AdamW(parameters, lr=lr, foreach=True)
+    if kind in ("sgd", "sgd-momentum"):
+        return torch.optim.SGD(parameters, lr=lr, momentum=0.9 if kind == "sgd-momentum" else 0.0, foreach=True)
+    raise ValueError(f"optimizer={kind!r}: no such optimizer; use adamw, adamw-foreach, sgd or sgd-momentum")
+
+
+def make_scaler(precision: str, device_type: str) -> torch.amp.GradScaler | None:
+    """The loss scaler that float16 needs (Micikevicius et al. 2018, arXiv:1710.03740, section 3.2), else None."""
+    return torch.amp.GradScaler(device_type) if precision == "16-mixed" else None
+
+
+def training_step(
+    model: DIYForCausalLM,
+    input_ids: Tensor,
+    recipe: TrainingRecipe,
+    *,
+    optimizer: torch.optim.Optimizer,
+    scaler: torch.amp.GradScaler | None = None,
+    backward: Callable[[Tensor], None] = torch.autograd.backward,
+    mark: Callable[[Moment], None] = lambda moment: None,
+) -> Tensor:
+    """Forward, loss, backward and optimizer step on int (B, T) tokens; returns the loss, a detached scalar.
+
+    Args:
+        backward: what runs the backward pass of the (scaled) loss.
+        mark: called with the name of each moment as it ends.
+    """
+    optimizer.zero_grad(set_to_none=True)
+    with autocast(recipe.precision, input_ids.device.type):
+        hidden = model.hidden_states(input_ids, attention=recipe.attention, checkpointing=recipe.checkpointing)
+        labels = next_tokens(input_ids)
+        if recipe.loss == "chunked":
+            mark("forward_end")
+            loss = chunked_loss(hidden, model.lm_head.weight, labels)
+        else:
+            logits = model.lm_head(hidden)
+            del hidden
+            mark("forward_end")
+            loss = token_loss(logits, labels) / _num_labels(labels)
+            del logits
+    mark("loss")
+    backward(scaler.scale(loss) if scaler else loss)
+    mark("backward")
+    if scaler:
+        scaler.step(optimizer)
+        scaler.update()
+    else:
+        optimizer.step()
+    mark("optimizer_step")
+    return loss.detach()
+
+
+def next_tokens(input_ids: Tensor) -> Tensor:
+    """Labels (B, T): the input shifted left by one, the last position ignored."""
+    return F.pad(input_ids[:, 1:], (0, 1), value=IGNORED)
+
+
+def token_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """Sum of the cross-entropies of (B, T, V) logits, in float32 (nats)."""
+    return F.cross_entropy(logits.flatten(0, 1).float(), labels.flatten(), ignore_index=IGNORED, reduction="sum")
+
+
+def chunked_loss(hidden: Tensor, head: Tensor, labels: Tensor) -> Tensor:
+    """Mean cross-entropy whose logits exist for CHUNK_TOKENS tokens at a time; recomputed in the backward pass."""
+
+    def chunk_loss(hidden_chunk: Tensor, label_chunk: Tensor) -> Tensor:
+        return token_loss(F.linear(hidden_chunk, head)[None], label_chunk)
+
+    total = hidden.new_zeros((), dtype=torch.float32)
+    chunks = zip(hidden.flatten(0, 1).split(CHUNK_TOKENS), labels.flatten().split(CHUNK_TOKENS), strict=True)
+    for hidden_chunk, label_chunk in chunks:
+        total = total + checkpoint(chunk_loss, hidden_chunk, label_chunk, use_reentrant=False)
+    return total / _num_labels(labels)
+
+
+def _num_labels(labels: Tensor) -> int:
+    return labels.shape[0] * (labels.shape[1] - 1)
