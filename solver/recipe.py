@@ -1,0 +1,78 @@
+"""How a model is trained or served: everything besides its shape that decides its memory."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, get_args
+
+from solver.errors import RecipeError, did_you_mean
+
+Mode = Literal["train", "infer"]
+Precision = Literal["32-true", "bf16-mixed", "16-mixed", "bf16-true"]
+Optimizer = Literal["adamw", "adamw-foreach", "sgd", "sgd-momentum"]
+Checkpointing = Literal["none", "full"]
+Attention = Literal["sdpa", "eager"]
+Loss = Literal["plain", "chunked"]
+
+MAX_TOKENS = 2**24
+"""Largest micro_batch * seq_len (assumption: 16.8M tokens, far beyond what one card holds)."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Recipe:
+    """One micro-batch on one device. The words are those of the command line.
+
+    Raises:
+        RecipeError: an unknown word, a size that is not positive, a micro-batch of more than MAX_TOKENS tokens.
+    """
+
+    mode: Mode = "train"
+    precision: Precision = "bf16-mixed"
+    """Lightning's names. The mixed ones keep weights, gradients and optimizer states in float32."""
+    optimizer: Optimizer = "adamw"
+    """"adamw" is torch's fused AdamW, "adamw-foreach" is torch's default."""
+    micro_batch: int = 1
+    """Sequences per step on the device."""
+    seq_len: int = 2048
+    """Tokens per sequence."""
+    checkpointing: Checkpointing = "none"
+    """"full" keeps each block's input and recomputes the block in the backward pass."""
+    attention: Attention = "sdpa"
+    """torch's fused attention, or "eager": written out, with the scores in memory."""
+    loss: Loss = "plain"
+    """"chunked" computes the logits of 1,024 tokens at a time, twice."""
+
+    def __post_init__(self) -> None:
+        for name, kind in _WORDS.items():
+            value = getattr(self, name)
+            if value not in get_args(kind):
+                raise RecipeError(name, value, did_you_mean(str(value), get_args(kind)))
+        for name in ("micro_batch", "seq_len"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise RecipeError(name, value, "must be a whole number of at least 1")
+        if self.micro_batch * self.seq_len > MAX_TOKENS:
+            raise RecipeError(
+                "micro_batch", self.micro_batch,
+                f"times seq_len={self.seq_len} must be at most {MAX_TOKENS:,} tokens; use gradient accumulation",
+            )  # fmt: skip
+        if self.mode == "train" and self.seq_len < 2:
+            raise RecipeError("seq_len", self.seq_len, "must be at least 2 to train: labels are the next tokens")
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of one micro-batch."""
+        return self.micro_batch * self.seq_len
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+_WORDS: dict[str, Any] = {
+    "mode": Mode,
+    "precision": Precision,
+    "optimizer": Optimizer,
+    "checkpointing": Checkpointing,
+    "attention": Attention,
+    "loss": Loss,
+}
