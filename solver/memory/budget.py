@@ -5,11 +5,45 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from solver.counts import Int
 from solver.recipe import Recipe
+
+CUBLAS_WORKSPACE_BYTES = 32 * 2**20
+"""What torch gives cuBLAS on Hopper; 8.125 MiB on older cards (torch, `CUDABlas.cpp`, default of
+CUBLAS_WORKSPACE_CONFIG: 32 MiB on compute capability 9.0, else 4096 KiB * 2 + 16 KiB * 8). The larger is assumed."""
+
+CUDA_CONTEXT_BYTES = 600 * 2**20
+"""CUDA context with torch's kernels loaded, outside the allocator (assumption: 0.3 to 0.6 GiB by card and version)."""
+
+SLACK_PER_MILLE = 37
+"""Reserved over allocated memory less one: the median of 66 published pairs of max_memory_reserved and
+max_memory_allocated, 1.037."""
+
+RESERVE_PER_MILLE = 123
+"""From the median to the 90th percentile of the same 66 pairs, 1.16: a config `fits` with this much of its peak
+to spare, and is `uncertain` without."""
 
 SCHEMA = "diysolve.memory/1"
 
 Verdict = Literal["fits", "uncertain", "does not fit"]
+
+
+def device_bytes(peak_bytes: Int) -> Int:
+    """What the card must hold: peak, cuBLAS workspace, CUDA context, and the allocator's median slack."""
+    return peak_bytes + peak_bytes * SLACK_PER_MILLE // 1000 + CUBLAS_WORKSPACE_BYTES + CUDA_CONTEXT_BYTES
+
+
+def reserve_bytes(peak_bytes: Int) -> Int:
+    """What must be left for `fits`: the allocator's slack where it is unusually large."""
+    return peak_bytes * RESERVE_PER_MILLE // 1000
+
+
+def verdict(peak_bytes: int, budget_bytes: int) -> Verdict:
+    """fits: with the reserve; uncertain: only without it; does not fit: not even then."""
+    needed = device_bytes(peak_bytes)
+    if needed > budget_bytes:
+        return "does not fit"
+    return "fits" if needed + reserve_bytes(peak_bytes) <= budget_bytes else "uncertain"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
