@@ -82,7 +82,8 @@ def _model(
 
 
 def _config(shape: tuple[int, ...], **more: Any) -> DIYConfig:
-    return DIYConfig(**dict(zip(_KEYS, shape, strict=True)), **more)
+    fields: dict[str, Any] = dict(zip(_KEYS, shape, strict=True))
+    return DIYConfig(**fields, **more)
 
 
 _MOBILE = "MobileLLM (Liu et al. 2024, arXiv:2402.14905): facebookresearch/MobileLLM configs, model card"
