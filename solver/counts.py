@@ -13,7 +13,8 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 Int = Any
-"""An int, or an int64 array of any shape; arrays of one call broadcast against each other."""
+"""An int, or an int64 array of any shape; arrays of one call broadcast against each other. An option counts as 0 or 1,
+so that options may be arrays too."""
 
 COMPONENTS = ("embedding", "attention", "mlp", "norm", "lm_head")
 
@@ -36,13 +37,13 @@ class Shape(Protocol):
     @property
     def intermediate_size(self) -> Int: ...
     @property
-    def tie_embeddings(self) -> bool: ...
+    def tie_embeddings(self) -> Int: ...
     @property
-    def qkv_bias(self) -> bool: ...
+    def qkv_bias(self) -> Int: ...
     @property
-    def qk_norm(self) -> bool: ...
+    def qk_norm(self) -> Int: ...
     @property
-    def final_norm(self) -> bool: ...
+    def final_norm(self) -> Int: ...
 
 
 def count(shape: Shape) -> dict[str, Int]:
@@ -79,14 +80,14 @@ def embedding(shape: Shape) -> Int:
 
 def lm_head(shape: Shape) -> Int:
     """V*h, or 0 where the head is the embedding."""
-    return 0 * shape.hidden_size if shape.tie_embeddings else shape.vocab_size * shape.hidden_size
+    return shape.vocab_size * shape.hidden_size * (1 - shape.tie_embeddings)
 
 
 def attention_per_layer(shape: Shape) -> Int:
     """Fused projection h*d*(H + 2K), with its bias d*(H + 2K) if there is one, and output projection H*d*h."""
     fused_width = shape.head_dim * (shape.num_heads + 2 * shape.num_kv_heads)
     weights = shape.hidden_size * (fused_width + shape.num_heads * shape.head_dim)
-    return weights + fused_width if shape.qkv_bias else weights
+    return weights + fused_width * shape.qkv_bias
 
 
 def mlp_per_layer(shape: Shape) -> Int:
@@ -101,9 +102,9 @@ def mlp_per_intermediate(shape: Shape) -> Int:
 
 def norm_per_layer(shape: Shape) -> Int:
     """Two RMSNorms over h, and with qk norm two more over d."""
-    return 2 * shape.hidden_size + (2 * shape.head_dim if shape.qk_norm else 0)
+    return 2 * shape.hidden_size + 2 * shape.head_dim * shape.qk_norm
 
 
 def final_norm(shape: Shape) -> Int:
     """h, or 0 without it."""
-    return shape.hidden_size if shape.final_norm else 0 * shape.hidden_size
+    return shape.hidden_size * shape.final_norm

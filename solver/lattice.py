@@ -8,7 +8,7 @@ answers and the columns, not the lattice: the default one has 77 million shapes 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -57,22 +57,18 @@ class Shapes:
 
     def take(self, index: Any) -> Shapes:
         """The shapes at these positions, or where this mask is true."""
-        return Shapes(**self._options(), **{name: getattr(self, name)[index] for name in OPTIONS})
+        return replace(self, **{name: getattr(self, name)[index] for name in OPTIONS})
 
     def config(self, index: int) -> DIYConfig:
         """One shape as a config."""
-        return DIYConfig(**self._options(), **{name: int(getattr(self, name)[index]) for name in OPTIONS})
-
-    def _options(self) -> dict[str, Any]:
-        return {field.name: getattr(self, field.name) for field in fields(self) if field.name not in OPTIONS}
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return DIYConfig(**{**values, **{name: int(values[name][index]) for name in OPTIONS}})
 
     @staticmethod
     def concatenate(parts: list[Shapes]) -> Shapes:
         """One after the other; the options are those of the first."""
-        return Shapes(
-            **parts[0]._options(),
-            **{name: np.concatenate([getattr(part, name) for part in parts]) for name in OPTIONS},
-        )
+        columns: dict[str, Any] = {name: np.concatenate([getattr(part, name) for part in parts]) for name in OPTIONS}
+        return replace(parts[0], **columns)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -102,7 +98,9 @@ class Lattice:
     def nearest(self, target: int, number: int) -> Shapes:
         """The shapes whose counts lie nearest to the target, at most `number` of them, nearest first."""
         best: list[Shapes] = []
-        for rows in np.array_split(np.arange(len(self.columns)), 1 + len(self.columns) * len(self.layers) // BLOCK_SHAPES):
+        for rows in np.array_split(
+            np.arange(len(self.columns)), 1 + len(self.columns) * len(self.layers) // BLOCK_SHAPES
+        ):
             pairs = self._at_all_layers(rows)
             _, root = inverse.intermediate_between(target, target, pairs.shapes)
             best.append(_nearest(self._snap(pairs, root), target, number))
@@ -115,13 +113,13 @@ class Lattice:
             yield self._expand(_Pairs(self.columns.take(rows), rows), np.zeros_like(rows), self.widths[rows] - 1)
 
     def _pairs_in_band(self, low: int, high: int) -> Iterator[tuple[_Pairs, Ints, Ints]]:
-        widest = _with(self.columns, intermediate_size=self._intermediate(slice(None), self.widths - 1))
+        widest = replace(self.columns, intermediate_size=self._intermediate(slice(None), self.widths - 1))
         fewest, _ = inverse.layers_between(low, high, widest)
         _, most = inverse.layers_between(low, high, self.columns)
         start = np.searchsorted(self.layers, fewest, side="left")
         stop = np.searchsorted(self.layers, most, side="right")
         rows, position = _ranges(start, np.maximum(stop, start))
-        pairs = _Pairs(_with(self.columns.take(rows), num_layers=self.layers[position]), rows)
+        pairs = _Pairs(replace(self.columns.take(rows), num_layers=self.layers[position]), rows)
         smallest, step = self.columns.intermediate_size[rows], self.steps[rows]
         lowest, highest = inverse.intermediate_between(low, high, pairs.shapes)
         first = np.maximum(-((smallest - lowest) // step), 0)
@@ -134,7 +132,7 @@ class Lattice:
     def _expand(self, pairs: _Pairs, first: Ints, last: Ints) -> Shapes:
         """Each pair at its intermediate sizes number first..last."""
         index, number = _ranges(first, last + 1)
-        return _with(pairs.shapes.take(index), intermediate_size=self._intermediate(pairs.rows[index], number))
+        return replace(pairs.shapes.take(index), intermediate_size=self._intermediate(pairs.rows[index], number))
 
     def _intermediate(self, rows: Any, number: Ints) -> Ints:
         return self.columns.intermediate_size[rows] + self.steps[rows] * number
@@ -142,7 +140,7 @@ class Lattice:
     def _at_all_layers(self, rows: Ints) -> _Pairs:
         repeated = np.repeat(rows, len(self.layers))
         layers = np.tile(self.layers, len(rows))
-        return _Pairs(_with(self.columns.take(repeated), num_layers=layers), repeated)
+        return _Pairs(replace(self.columns.take(repeated), num_layers=layers), repeated)
 
     def _snap(self, pairs: _Pairs, root: Ints) -> Shapes:
         """The pairs at the grid's intermediate sizes on either side of `root`, or at the end of the grid."""
@@ -153,8 +151,8 @@ class Lattice:
         more = above > below
         return Shapes.concatenate(
             [
-                _with(pairs.shapes, intermediate_size=self._intermediate(pairs.rows, below)),
-                _with(pairs.shapes.take(more), intermediate_size=self._intermediate(pairs.rows[more], above[more])),
+                replace(pairs.shapes, intermediate_size=self._intermediate(pairs.rows, below)),
+                replace(pairs.shapes.take(more), intermediate_size=self._intermediate(pairs.rows[more], above[more])),
             ]
         )
 
@@ -206,7 +204,9 @@ def _heads(query: Query, hidden: Ints) -> tuple[Ints, Ints, Ints]:
     if isinstance(query.num_heads, tuple):
         if query.head_dim is not None:  # both given: the heads' width need not be the hidden size
             dims = _head_dims(query.head_dim)
-            return _triples([(hidden, np.full_like(hidden, n), np.full_like(hidden, d)) for n in query.num_heads for d in dims])
+            return _triples(
+                [(hidden, np.full_like(hidden, n), np.full_like(hidden, d)) for n in query.num_heads for d in dims]
+            )
         return _triples([_split(hidden, hidden // n, n) for n in query.num_heads])
     triples = [_by_head_dim(hidden, d) for d in _head_dims(query.head_dim)]
     if query.head_dim is None:
@@ -250,7 +250,9 @@ def _split(hidden: Ints, head_dim: Ints, heads: Ints | int) -> tuple[Ints, Ints,
 
 def _triples(parts: list[tuple[Ints, Ints, Ints]]) -> tuple[Ints, Ints, Ints]:
     empty = np.empty(0, dtype=np.int64)
-    hidden, heads, head_dim = (np.concatenate([empty, *column]) for column in zip(*parts, strict=True)) if parts else (empty,) * 3
+    hidden, heads, head_dim = (
+        (np.concatenate([empty, *column]) for column in zip(*parts, strict=True)) if parts else (empty,) * 3
+    )
     return hidden, heads, head_dim
 
 
@@ -265,7 +267,9 @@ def _kv_heads(query: Query, hidden: Ints, heads: Ints, head_dim: Ints) -> tuple[
         choices = [np.where((kv >= fewest) & _inside(kv, axis), kv, 0) for kv in choices]
     kept = [np.flatnonzero(kv) for kv in choices]
     rows = np.concatenate([np.empty(0, dtype=np.int64), *kept])
-    kv_heads = np.concatenate([np.empty(0, dtype=np.int64), *(kv[keep] for kv, keep in zip(choices, kept, strict=True))])
+    kv_heads = np.concatenate(
+        [np.empty(0, dtype=np.int64), *(kv[keep] for kv, keep in zip(choices, kept, strict=True))]
+    )
     return hidden[rows], heads[rows], head_dim[rows], kv_heads
 
 
@@ -320,12 +324,7 @@ def _refuse(query: Query) -> None:
     )
 
 
-def _with(shapes: Shapes, **columns: Ints) -> Shapes:
-    values = {field.name: getattr(shapes, field.name) for field in fields(shapes)}
-    return Shapes(**{**values, **columns})
-
-
-def _ranges(start: Ints, stop: Ints) -> tuple[Ints, Ints]:
+def _ranges(start: Any, stop: Any) -> tuple[Ints, Ints]:
     """All start[i] <= j < stop[i], row by row: the i and the j."""
     length = stop - start
     index = np.repeat(np.arange(len(start)), length)

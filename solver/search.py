@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -62,7 +63,8 @@ def rank_configs(entries: Sequence[tuple[DIYConfig, int]]) -> list[Score]:
     """
     if not entries:
         return []
-    columns = _columns([config for config, _ in entries])
+    rows = [config.to_dict() for config, _ in entries]
+    columns = SimpleNamespace(**{name: np.array([row[name] for row in rows]) for name in rows[0]})
     tokens = np.array([tokens for _, tokens in entries], dtype=np.float64)
     return ranking.scores(ranking.evaluate(columns, tokens=tokens))
 
@@ -266,7 +268,9 @@ def _near_miss(config: DIYConfig, query: Query) -> NearMiss:
         low, high = band(query.target_params, query.tolerance)
         if not low <= params <= high:
             error = 100 * (params - query.target_params) / query.target_params
-            breaks.append(f"target: {short_count(params)} params, {error:+.3g} % (tolerance {100 * query.tolerance:g} %)")
+            breaks.append(
+                f"target: {short_count(params)} params, {error:+.3g} % (tolerance {100 * query.tolerance:g} %)"
+            )
     if query.vram_bytes and needed > query.vram_bytes:
         over = short_bytes(needed - query.vram_bytes)
         breaks.append(f"vram: needs {short_bytes(needed)} on the device, {over} more than the budget")
@@ -297,36 +301,25 @@ def _what_would_fit(query: Query, found: _Found) -> str:
     return f"; the best-ranked one would fit with {enough[0]}" if enough else ""
 
 
-def _columns(configs: Sequence[DIYConfig]) -> Any:
-    """Configs as columns; the options become columns too, since given configs may differ in them."""
-    return _ConfigColumns([config.to_dict() for config in configs])
-
-
-class _ConfigColumns:
-    """Attribute access to columns, under DIYConfig's names."""
-
-    def __init__(self, rows: list[dict[str, Any]]) -> None:
-        self.rows = rows
-
-    def __getattr__(self, name: str) -> Any:
-        return np.array([row[name] for row in self.rows])
-
-
 def _check_arithmetic(grid: Lattice, query: Query) -> None:
     """The largest shape of the lattice, in Python's ints, must stay within what int64 columns can hold."""
     columns = grid.columns
-    corner = replace(
-        columns,
+    heads = int(columns.num_heads.max())
+    corner = DIYConfig(
+        vocab_size=int(columns.vocab_size.max()),
+        hidden_size=int(columns.hidden_size.max()),
         num_layers=int(grid.layers[-1]),
+        num_heads=heads,
+        num_kv_heads=heads,
+        head_dim=int(columns.head_dim.max()),
         intermediate_size=int((columns.intermediate_size + grid.widths * grid.steps).max()),
-        **{
-            name: int(getattr(columns, name).max())
-            for name in ("vocab_size", "hidden_size", "num_heads", "num_kv_heads", "head_dim")
-        },
+        max_seq_len=query.recipe.seq_len,
+        tie_embeddings=query.tie_embeddings,
     )
     if memory.peak_bytes(corner, query.recipe) >= 2**60:
         raise QueryError(
-            "seq", query.recipe.seq_len,
-            f"with micro-batch {query.recipe.micro_batch} the largest admissible shape would need more than 10^18 bytes; "
+            "seq",
+            query.recipe.seq_len,
+            f"at micro-batch {query.recipe.micro_batch} the largest admissible shape would need more than 10^18 bytes; "
             "shorten it, or bound hidden, heads and layers",
-        )  # fmt: skip
+        )

@@ -1,7 +1,7 @@
 """Bytes of each part at each moment of a step, in closed form, on ints and int64 arrays alike.
 
-    V vocab_size  h hidden_size  L num_layers  H num_heads  K num_kv_heads  d head_dim  f intermediate_size
-    n tokens of the micro-batch   s seq_len   a bytes of an activation   r bytes of the residual stream   w of a weight
+V vocab_size  h hidden_size  L num_layers  H num_heads  K num_kv_heads  d head_dim  f intermediate_size
+n tokens of the micro-batch   s seq_len   a bytes of an activation   r bytes of the residual stream   w of a weight
 """
 
 from __future__ import annotations

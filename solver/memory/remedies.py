@@ -1,4 +1,4 @@
-"""What would make a config fit: every change that people know, by itself, and the smallest combination that is enough."""
+"""What would make a config fit: every change that people know, by itself, and the smallest combination that does."""
 
 from __future__ import annotations
 

@@ -48,7 +48,9 @@ def report(config: DIYConfig, recipe: Recipe, budget_bytes: int | None = None) -
         budget_bytes=budget_bytes,
         verdict=verdict,
         max_micro_batch=None if budget_bytes is None else max_micro_batch(config, recipe, budget_bytes),
-        remedies=remedies(config, recipe, budget_bytes, peak_bytes) if verdict == "does not fit" and budget_bytes else (),
+        remedies=remedies(config, recipe, budget_bytes, peak_bytes)
+        if verdict == "does not fit" and budget_bytes
+        else (),
     )
 
 

@@ -28,7 +28,7 @@ LAW_ERROR = 0.023
 """Root mean square error of the law on its own cooldown runs, in nats: below this, two shapes are a tie."""
 
 WEIGHTS_PER_SQUARE_WIDTH = 15
-"""A Gemstones layer holds 15 w^2 weights: gated MLP of 4 w (12 w^2), attention with two query heads per kv head (3 w^2)."""
+"""A Gemstones layer: gated MLP of 4 w (12 w^2 weights), attention with two query heads per kv head (3 w^2)."""
 
 Number = Any
 """A float or int, or a numpy array of them."""

@@ -22,14 +22,14 @@ MLP_CURVATURE = 0.02
 
 ENOUGH_KV_HEADS = 4
 FEW_KV_HEADS_NATS = 0.8 * NATS_PER_POINT
-"""With two kv heads or one, MobileLLM's average is 0.8 points below that with four or more (table 13, mean over 8, 16 and
-32 query heads at 125M); the ratio of query to kv heads alone costs nothing there."""
+"""With two kv heads or one, MobileLLM's average is 0.8 points below that with four or more (table 13, mean over 8, 16
+and 32 query heads at 125M); the ratio of query to kv heads alone costs nothing there."""
 
 ENOUGH_HEADS = 16
 NARROW_HEAD, WIDE_HEAD_NATS, NARROW_HEAD_NATS = 64, 0.6 * NATS_PER_POINT, 0.4 * NATS_PER_POINT
-"""At width 896, 16 heads of 56 average 0.6 points above 8 heads of 112 and 0.4 above 32 heads of 28 (table 13, over four
-or more kv heads); with heads of 64, as few as six lie on the plateau (table 11). So a head wider than 64 is charged
-where it leaves fewer than 16 heads, and a head narrower than 64 always, per halving."""
+"""At width 896, 16 heads of 56 average 0.6 points above 8 heads of 112 and 0.4 above 32 heads of 28 (table 13, over
+four or more kv heads); with heads of 64, as few as six lie on the plateau (table 11). So a head wider than 64 is
+charged where it leaves fewer than 16 heads, and a head narrower than 64 always, per halving."""
 
 MISALIGNED_NATS = 0.001
 """Price of each dimension that is a multiple of 64 but not of 128. Assumption, small enough to decide among near-ties
