@@ -7,12 +7,16 @@ less; the rows below say which figure they are.
 
 from __future__ import annotations
 
+import difflib
 import re
 from dataclasses import dataclass
 
-from solver.errors import DeviceError, did_you_mean
+from solver.errors import DeviceError
 
 MIB = 2**20
+
+MOST_SIZES = 3
+"""Most cards that a message about an incomplete name lists."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -82,12 +86,18 @@ def device(name: str) -> Device:
     for card in DEVICES:
         if wanted in (_plain(card.name), _plain(card.title)):
             return card
+    raise DeviceError("gpu", name, f"not a card that is known here (vram=24GB works for any card); {_hint(wanted)}")
+
+
+def _hint(wanted: str) -> str:
+    """The sizes of the card, where only its size is missing; else the nearest name."""
     sizes = [card.name for card in DEVICES if wanted and _plain(card.name).startswith(wanted)]
-    if len(sizes) > 1:
-        hint = f"write {' or '.join(sizes)}"
-    else:
-        hint = did_you_mean(sizes[0] if sizes else name.strip(), [card.name for card in DEVICES])
-    raise DeviceError("gpu", name, f"not a card that is known here (vram=24GB works for any card); {hint}")
+    near = (
+        sizes
+        if 1 <= len(sizes) <= MOST_SIZES
+        else difflib.get_close_matches(wanted, [card.name for card in DEVICES], n=1)
+    )
+    return f"did you mean {' or '.join(near)}?" if near else "`diysolve devices` lists them"
 
 
 def _plain(name: str) -> str:

@@ -6,11 +6,12 @@ without experts. What does not change a count is not kept: RoPE scaling, sliding
 
 from __future__ import annotations
 
+import difflib
 from dataclasses import dataclass
 from typing import Any
 
 from diymodel.config import DIYConfig
-from solver.errors import InputFileError, did_you_mean
+from solver.errors import InputFileError
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -56,7 +57,8 @@ def find(name: str) -> Preset | None:
 
 def nearest(name: str) -> str:
     """The end of a sentence about a name that is no preset."""
-    return did_you_mean(name.strip(), [known.name for known in PRESETS])
+    near = difflib.get_close_matches(name.strip().lower(), [known.name for known in PRESETS], n=1)
+    return f"did you mean {near[0]}?" if near else "`diysolve presets` lists them"
 
 
 _KEYS = ("vocab_size", "hidden_size", "num_layers", "num_heads", "num_kv_heads", "intermediate_size", "max_seq_len")

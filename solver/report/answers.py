@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from diymodel.config import DIYConfig
-from solver.devices import Device
-from solver.memory.budget import MemoryReport
-from solver.presets import Preset
-from solver.ranking.score import Score
-from solver.solution import Solution, Verification
+from solver.solution import Solution
+
+if TYPE_CHECKING:
+    from diymodel.config import DIYConfig
+    from solver.devices import Device
+    from solver.memory.budget import MemoryReport
+    from solver.presets import Preset
+    from solver.ranking.score import Score
+    from solver.solution import Verification
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -78,13 +78,12 @@ def _grid(title: str, columns: Iterable[Column], rows: Iterable[Sequence[str]]) 
 
 @page.register
 def _solution(answer: Solution) -> Page:
-    blocks: list[str | Grid] = [_query_line(answer.query), f"Recipe: {recipe_line(answer.query.recipe)}"]
+    blocks: list[str | Grid] = [f"{_query_line(answer.query)}\nRecipe: {recipe_line(answer.query.recipe)}"]
     if answer.status is Status.INFEASIBLE:
         blocks += [answer.message, *_nearest(answer)]
     else:
         blocks += [_candidates(answer.candidates), f"Memory is predicted. {IN_NATS}"]
         blocks += _verifications(answer.candidates)
-        blocks += [answer.message] if answer.message else []
     return [*blocks, _stats_line(answer)]
 
 
@@ -259,22 +258,18 @@ def _verify(answer: VerifyAnswer) -> Page:
 @page.register
 def _count(answer: CountAnswer) -> Page:
     components = ("total", "embedding", "attention", "mlp", "norm", "lm_head")
-    rows = [
-        [counted.source, *(f"{counted.params[component]:,}" for component in components)]
-        for counted in answer.configs
-        if counted.params is not None
-    ]
-    columns = (Column("config", right=False), *map(Column, components))
-    errors = [counted.error for counted in answer.configs if counted.error is not None]
-    return [*([Grid("", columns, tuple(map(tuple, rows)))] if rows else []), *errors]
+    rows = []
+    for counted in answer.configs:
+        cells = ["not counted"] if counted.params is None else [f"{counted.params[name]:,}" for name in components]
+        rows.append((counted.source, *cells, *[NONE] * (len(components) - len(cells))))
+    return [Grid("", (Column("config", right=False), *map(Column, components)), tuple(rows))]
 
 
 @page.register
 def _memory(answer: MemoryAnswer) -> Page:
     report = answer.report
     blocks: list[str | Grid] = [
-        f"{answer.source}: {shape_line(answer.config)}",
-        f"Recipe: {recipe_line(report.recipe)}",
+        f"{answer.source}: {shape_line(answer.config)}\nRecipe: {recipe_line(report.recipe)}",
         _moments(report.moments, report.binding),
         f"Peak {short_bytes(report.peak_bytes)} at {report.binding}; "
         f"{short_bytes(report.device_bytes)} on the device, with allocator slack and CUDA context.",
@@ -336,7 +331,7 @@ def _rank_answer(answer: RankAnswer) -> Page:
             str(ranked.index),
             *_shape_cells(ranked.config),
             str(ranked.config.vocab_size),
-            NONE if answer.tokens else short_count(ranked.tokens),
+            NONE if answer.tokens else exact_count(ranked.tokens),
             *(f"{ranked.score.terms[term]:.4f}" for term in terms),
             f"{ranked.score.total:.4f}",
         ]
@@ -391,7 +386,7 @@ def _presets(answer: PresetsAnswer) -> Page:
 
 def gib(value: int) -> str:
     """Bytes in GiB, without the unit."""
-    return f"{value / GIB:.2f}" if value >= GIB or value == 0 else f"{value / GIB:.3f}"
+    return "0" if value == 0 else f"{value / GIB:.{2 if value >= GIB / 10 else 3}f}"
 
 
 def both_bytes(value: int) -> str:

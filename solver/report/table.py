@@ -50,9 +50,10 @@ def drawn(page: Page, width: int, *, color: bool) -> str:
 
     from rich.console import Console
 
+    grids = [block for block in page if isinstance(block, Grid)]
     console = Console(
         file=io.StringIO(),
-        width=width,
+        width=max([width, *(_needed(grid, width) for grid in grids)]),
         force_terminal=color,
         color_system="standard" if color else None,
         no_color=not color,
@@ -67,7 +68,7 @@ def drawn(page: Page, width: int, *, color: bool) -> str:
             if index:
                 console.print()
             if isinstance(block, str):
-                console.print(block)
+                console.print(block, width=width)
             else:
                 _print_grid(console, block, width)
     return "\n".join(line.rstrip() for line in capture.get().splitlines()) + "\n"
@@ -81,17 +82,19 @@ def _print_grid(console: Console, grid: Grid, width: int) -> None:
     table = Table(box=SIMPLE_HEAD, show_edge=False, padding=(0, gap - 1, 0, 0), pad_edge=False, header_style="bold")
     for index in kept:
         column = grid.columns[index]
-        table.add_column(
-            "\n".join(_title_lines(grid, index)),
-            justify="right" if column.right else "left",
-            no_wrap=not column.wraps,
-            overflow="fold",
-        )
+        title = "\n".join(_title_lines(grid, index))
+        table.add_column(title, justify="right" if column.right else "left", no_wrap=not column.wraps)
     for row in grid.rows:
         table.add_row(*(row[index] for index in kept))
     if grid.title:
         console.print(grid.title, style="bold")
-    console.print(table)
+    console.print(table, width=_needed(grid, width))
+
+
+def _needed(grid: Grid, width: int) -> int:
+    """The terminal's width, or more where a number would be cut: lines may overflow, numbers may not."""
+    gap, kept = _fit(grid, width)
+    return max(width, _width(grid, kept, gap))
 
 
 def _fit(grid: Grid, width: int) -> tuple[int, list[int]]:
