@@ -9,11 +9,12 @@ from solver.counts import Int
 from solver.recipe import Recipe
 
 CUBLAS_WORKSPACE_BYTES = 32 * 2**20
-"""What torch gives cuBLAS on Hopper; 8.125 MiB on older cards (torch, `CUDABlas.cpp`, default of
-CUBLAS_WORKSPACE_CONFIG: 32 MiB on compute capability 9.0, else 4096 KiB * 2 + 16 KiB * 8). The larger is assumed."""
+"""What torch hands to cuBLAS, from its own allocator, at the first matrix product: 32 MiB on Hopper (torch,
+`CUDABlas.cpp`, the default of CUBLAS_WORKSPACE_CONFIG), 8.125 MiB on older cards. The larger is assumed."""
 
-CUDA_CONTEXT_BYTES = 600 * 2**20
-"""CUDA context with torch's kernels loaded, outside the allocator (assumption: 0.3 to 0.6 GiB by card and version)."""
+CUDA_CONTEXT_BYTES = 512 * 2**20
+"""The CUDA context, outside torch's allocator. 426 MiB were seen bare (RTX 6000 Ada, torch 2.10, CUDA 13.0:
+unslothai/unsloth-zoo#1053); the kernels that a step loads into it add to that (assumption: up to 512 MiB)."""
 
 SLACK_PER_MILLE = 37
 """Reserved over allocated memory less one: the median of 66 published pairs of max_memory_reserved and
