@@ -42,7 +42,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 class Word(click.ParamType):  # type: ignore[type-arg]  # generic in newer clicks only
-    """One of a few words; a near miss is corrected in the message."""
+    """One of a few words."""
 
     name = "word"
 
@@ -51,7 +51,7 @@ class Word(click.ParamType):  # type: ignore[type-arg]  # generic in newer click
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         if value not in self.words:
-            raise RequestError(_name(param), value, did_you_mean(str(value), self.words))
+            raise RequestError(_name(param), value, f"use one of {', '.join(self.words)}")
         return str(value)
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
@@ -99,7 +99,8 @@ class OutputPath(click.ParamType):  # type: ignore[type-arg]  # generic in newer
 
 
 def _name(param: click.Parameter | None) -> str:
-    return (param.name if param else None) or "value"
+    """The option as a message names it: as the user wrote it, in the spelling that the library has too."""
+    return param.opts[0].lstrip("-").replace("-", "_") if param else "value"
 
 
 def _complete_file(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
@@ -205,6 +206,18 @@ class Door(DefaultGroup):
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self.commands)
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if ctx.resilient_parsing:  # completion: no command is chosen yet
+            return click.Group.parse_args(self, ctx, args)
+        return super().parse_args(ctx, args)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """The commands, and the options of solve, which may stand without its name."""
+        found = super().shell_complete(ctx, incomplete)
+        if incomplete.startswith("-"):
+            found += solve.shell_complete(click.Context(solve, parent=ctx), incomplete)
+        return found
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

@@ -45,9 +45,8 @@ def load_config(source: str, *, rank: int = 1) -> DIYConfig:
         ConfigError: it holds the fields of a config that no model can be built from.
         RequestError: a rank that the solve does not have.
     """
-    if source != STDIN and not os.path.exists(source):
-        return _preset(source)
-    values = _json(source, _text(source))
+    is_preset = source != STDIN and not os.path.exists(source)
+    values = _preset(source).to_dict() if is_preset else _json(source, _text(source))
     if not isinstance(values, dict):
         raise InputFileError("file", source, f"holds {_kind(values)}; {WANTED}")
     if _is_solution(values):
@@ -66,10 +65,10 @@ def load_configs_to_rank(source: str) -> list[ToRank]:
     """
     if source != STDIN and not os.path.exists(source):
         return [(_preset(source), None)]
-    entries = [(f"{source}, {where}", entry) for where, entry in _entries(source, _text(source))]
-    if not entries:
+    found = [_entry_to_rank(source, where, entry) for where, entry in _entries(source, _text(source))]
+    if not found:
         raise InputFileError("file", source, "holds no config; wanted are a JSON list of configs, or one JSON a line")
-    return [_entry_to_rank(where, entry) for where, entry in entries]
+    return found
 
 
 def _preset(name: str) -> DIYConfig:
@@ -135,7 +134,7 @@ def _json(source: str, text: str, where: str = "") -> Any:
         complaint = f"is not JSON that can be used: {error}"
     except ValueError:  # int() refuses more than 4,300 digits
         complaint = "holds a number of thousands of digits"
-    raise InputFileError("file", f"{source}, {where}" if where else source, f"{complaint}; {WANTED}")
+    raise InputFileError("file", source, f"{where} {complaint}; {WANTED}".lstrip())
 
 
 class _UnusableError(ValueError):
@@ -182,34 +181,36 @@ def _entries(source: str, text: str) -> Iterator[tuple[str, Any]]:
 # From values to configs
 
 
-def _entry_to_rank(where: str, entry: Any) -> ToRank:
+def _entry_to_rank(source: str, where: str, entry: Any) -> ToRank:
     if not isinstance(entry, dict):
-        raise InputFileError("file", where, f"is {_kind(entry)}; each entry is a JSON object of DIYConfig fields")
+        complaint = f"{where} is {_kind(entry)}; each entry is a JSON object of DIYConfig fields"
+        raise InputFileError("file", source, complaint)
     tokens = entry.get("tokens")
-    config = _config(where, {name: value for name, value in entry.items() if name != "tokens"})
+    config = _config(source, {name: value for name, value in entry.items() if name != "tokens"}, where)
     if tokens is None:
         return config, None
     if isinstance(tokens, bool) or not isinstance(tokens, int | str):
-        raise InputFileError("file", where, f'tokens={shown(tokens)}: write a whole number, or text such as "10B"')
+        complaint = f'{where} has tokens={shown(tokens)}: write a whole number, or text such as "10B"'
+        raise InputFileError("file", source, complaint)
     try:
         return config, parse_tokens(str(tokens))
     except UnitError as error:
-        raise InputFileError("file", where, str(error)) from None
+        raise InputFileError("file", source, f"{where} has {error}") from None
 
 
-def _config(source: str, values: dict[str, Any]) -> DIYConfig:
+def _config(source: str, values: dict[str, Any], where: str = "") -> DIYConfig:
+    """The config of these fields. `where` says which of the source's entries they are."""
     if "schema" in values:
-        raise InputFileError("file", source, f"is the JSON of another command ({shown(values['schema'])}); {WANTED}")
+        complaint = f"is the JSON of another command ({shown(values['schema'])}); {WANTED}"
+        raise InputFileError("file", source, f"{where} {complaint}".lstrip())
     if "model_type" in values or "architectures" in values:
-        raise InputFileError(
-            "file", source,
-            "is a Hugging Face config, and this version reads DIYConfig files: write its shape in these fields: "
-            + ", ".join(field.name for field in fields(DIYConfig)),
-        )  # fmt: skip
+        wanted = ", ".join(field.name for field in fields(DIYConfig))
+        complaint = "is a Hugging Face config, and this version reads DIYConfig files: write its shape in these fields:"
+        raise InputFileError("file", source, f"{where} {complaint} {wanted}".lstrip())
     try:
         return DIYConfig.from_dict(values)
     except ConfigError as error:
-        raise ConfigError(f"{source}: {_cut(str(error))}") from None
+        raise ConfigError(f"{source}{where and f', {where}'}: {_cut(str(error))}") from None
 
 
 def _cut(message: str, limit: int = 400) -> str:
@@ -239,7 +240,7 @@ def _candidate(source: str, values: dict[str, Any], rank: int) -> DIYConfig:
     config = candidates[rank - 1].get("config")
     if not isinstance(config, dict):
         raise InputFileError("file", source, f"is the JSON of a solve, but candidate {rank} has no config")
-    return _config(f"{source}, candidate {rank}", config)
+    return _config(source, config, f"candidate {rank}")
 
 
 def _kind(value: object) -> str:

@@ -43,15 +43,23 @@ def write_whole(path: str, text: str) -> None:
         else:
             target.write_text(text, encoding="utf-8")
     except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise InputFileError("output", path, f"cannot be written: {reason}") from None
+        raise InputFileError("output", path, f"cannot be written: {_reason(error)}") from None
 
 
 def _target(path: str) -> Path:
+    """Where a path leads; InputFileError where it cannot even be looked at."""
     try:
-        return Path(os.path.realpath(path))
+        target = Path(os.path.realpath(path))
+        target.is_dir()
+    except OSError as error:  # a name that is too long, a folder that may not be entered
+        raise InputFileError("output", path, f"cannot be written: {_reason(error)}") from None
     except ValueError:  # a null byte
         raise InputFileError("output", path, "is not a path; name a file") from None
+    return target
+
+
+def _reason(error: OSError) -> str:
+    return (error.strerror or str(error)).lower()
 
 
 def _is_replaced(target: Path) -> bool:

@@ -195,13 +195,16 @@ VERIFICATION = (
     Column("device", right=False),
     Column("counted"),
     Column("count", right=False),
-    Column("forward", right=False),
-    Column("first loss"),
-    Column("simulated GiB", right=False),
-    Column("step s"),
+    Column("forward", right=False, optional=True),
+    Column("first loss", optional=True),
+    Column("simulated GiB"),
+    Column("measured GiB"),
+    Column("step s", optional=True),
     Column("tokens/s"),
-    Column("measured", right=False, wraps=True),
+    Column("note", right=False, wraps=True),
 )
+
+RATIOS = "In brackets: predicted / simulated, predicted / measured."
 
 
 def _verification_cells(verification: Verification) -> list[str]:
@@ -209,29 +212,34 @@ def _verification_cells(verification: Verification) -> list[str]:
     return [
         verification.device,
         f"{verification.params['counted']:,}",
-        "count ok" if verification.params["equal"] else f"not {verification.params['predicted']:,}",
+        "count ok" if verification.params["equal"] else "differs",
         {True: "finite", False: "not finite", None: NONE}[verification.forward_finite],
         _number(verification.loss, ".2f"),
-        _beside(verification.simulated) if verification.simulated else NONE,
+        _peak(verification.simulated or {}),
+        _peak(measured),
         _number(measured.get("step_seconds"), ".3f"),
         _number(measured.get("tokens_per_second"), ",.0f"),
-        _measured(verification),
+        _verification_note(verification),
     ]
 
 
-def _measured(verification: Verification) -> str:
-    """The peak with its ratio, then whatever is to be said about it."""
-    seen = [f"{_beside(verification.measured)}"] if verification.measured else []
-    seen += [verification.note] if verification.note else []
-    return ("" if verification.agrees else "DISAGREES: ") + ("; ".join(seen) or "not measured")
+def _verification_note(verification: Verification) -> str:
+    if verification.agrees:
+        return verification.note or NONE
+    return f"DISAGREES: {verification.note}" if verification.note else "DISAGREES"
 
 
-def _beside(memory: Mapping[str, Any]) -> str:
-    """A peak and predicted / peak."""
+def _peak(memory: Mapping[str, Any]) -> str:
+    """A simulated or measured peak, with predicted / peak in brackets."""
     if memory.get("peak_bytes") is None:
-        return "no peak"
-    ratio = memory.get("ratio")
-    return f"{gib(memory['peak_bytes'])} GiB" + ("" if ratio is None else f" (predicted / measured {ratio:.3f})")
+        return NONE
+    return gib(memory["peak_bytes"]) + ("" if memory.get("ratio") is None else f" ({memory['ratio']:.3f})")
+
+
+def _verification_page(title: str, first: Column, rows: Sequence[Sequence[str]]) -> Page:
+    grid = _grid(title, (first, *VERIFICATION), rows)
+    has_ratio = any("(" in cell for row in rows for cell in row[6:8])
+    return [grid, RATIOS] if has_ratio else [grid]
 
 
 def _verifications(candidates: Sequence[Candidate]) -> Page:
@@ -243,13 +251,13 @@ def _verifications(candidates: Sequence[Candidate]) -> Page:
         for candidate in built
         if candidate.verification
     ]
-    return [_grid("Verified", (Column("#"), *VERIFICATION), rows)]
+    return _verification_page("Verified", Column("#"), rows)
 
 
 @page.register
 def _verify(answer: VerifyAnswer) -> Page:
     rows = [[verified.source, *_verification_cells(verified.verification)] for verified in answer.configs]
-    return [_grid("", (Column("config", right=False), *VERIFICATION), rows)]
+    return _verification_page("", Column("config", right=False), rows)
 
 
 # the other commands
