@@ -503,9 +503,10 @@ def _exit_code(agreements: Iterable[bool]) -> int:
 def _emit(answer: Answer, form: Format, output: str | None, quiet: bool) -> None:
     """The result, to stdout or whole into a file."""
     from solver.report import render
-    from solver.report.files import write_whole
 
     if output:
+        from solver.report.files import write_whole
+
         write_whole(output, render(answer, form))
         _note(f"written to {output}", quiet)
         return
@@ -544,9 +545,9 @@ def _progress(total: int, label: str, quiet: bool) -> Iterator[Callable[[int, in
         yield lambda done, total: bar.update(done - bar.pos)
 
 
-def main() -> None:
-    """The entry point of the `diysolve` command."""
-    cli(prog_name="diysolve")
+def main(args: Sequence[str] | None = None, *, standalone_mode: bool = True) -> Any:
+    """The entry point of the `diysolve` command. Returns the exit code where standalone_mode is False."""
+    return cli.main(args, prog_name="diysolve", standalone_mode=standalone_mode)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import singledispatch
-from typing import Any
+from typing import Any, Literal
 
 from diymodel.config import DIYConfig
 from solver.query import DEFAULT_TOKENS, OPTIONS, Query
@@ -39,10 +39,8 @@ class Column:
     """One column of a grid."""
 
     title: str
-    right: bool = True
-    """Numbers stand at the right."""
-    wraps: bool = False
-    """Text that may be broken into lines; the others never are."""
+    kind: Literal["number", "word", "text"] = "number"
+    """Numbers stand at the right; a text may be broken into lines, the others never are."""
     optional: bool = False
     """Left out first where a terminal is too narrow."""
 
@@ -76,7 +74,7 @@ def _grid(title: str, columns: Iterable[Column], rows: Iterable[Sequence[str]]) 
 # solve
 
 
-@page.register
+@page.register(Solution)
 def _solution(answer: Solution) -> Page:
     blocks: list[str | Grid] = [f"{_query_line(answer.query)}\nRecipe: {recipe_line(answer.query.recipe)}"]
     if answer.status is Status.INFEASIBLE:
@@ -142,7 +140,7 @@ def _candidates(candidates: Sequence[Candidate]) -> Grid:
         Column("off target"),
         Column("peak GiB"),
         Column("device GiB"),
-        Column("verdict", right=False),
+        Column("verdict", "word"),
         Column("loss"),
         Column("score", optional=True),
     )
@@ -170,7 +168,7 @@ def _rank(rank: int, tie: bool) -> str:
 def _nearest(answer: Solution) -> Page:
     blocks: list[str | Grid] = []
     if answer.nearest:
-        columns = (*SHAPE, Column("params"), Column("device GiB"), Column("breaks", right=False, wraps=True))
+        columns = (*SHAPE, Column("params"), Column("device GiB"), Column("breaks", "text"))
         blocks.append(_grid("Nearest misses", columns, (_miss_cells(miss) for miss in answer.nearest)))
     if answer.largest_target_that_fits is not None:
         fits = answer.largest_target_that_fits
@@ -192,16 +190,16 @@ def _stats_line(answer: Solution) -> str:
 # verifications, of candidates and of files
 
 VERIFICATION = (
-    Column("device", right=False),
+    Column("device", "word"),
     Column("counted"),
-    Column("count", right=False),
-    Column("forward", right=False, optional=True),
+    Column("count", "word"),
+    Column("forward", "word", optional=True),
     Column("first loss", optional=True),
     Column("simulated GiB"),
     Column("measured GiB"),
     Column("step s", optional=True),
     Column("tokens/s"),
-    Column("note", right=False, wraps=True),
+    Column("note", "text"),
 )
 
 RATIOS = "In brackets: predicted / simulated, predicted / measured."
@@ -254,26 +252,26 @@ def _verifications(candidates: Sequence[Candidate]) -> Page:
     return _verification_page("Verified", Column("#"), rows)
 
 
-@page.register
+@page.register(VerifyAnswer)
 def _verify(answer: VerifyAnswer) -> Page:
     rows = [[verified.source, *_verification_cells(verified.verification)] for verified in answer.configs]
-    return _verification_page("", Column("config", right=False), rows)
+    return _verification_page("", Column("config", "word"), rows)
 
 
 # the other commands
 
 
-@page.register
+@page.register(CountAnswer)
 def _count(answer: CountAnswer) -> Page:
     components = ("total", "embedding", "attention", "mlp", "norm", "lm_head")
     rows = []
     for counted in answer.configs:
         cells = ["not counted"] if counted.params is None else [f"{counted.params[name]:,}" for name in components]
         rows.append((counted.source, *cells, *[NONE] * (len(components) - len(cells))))
-    return [Grid("", (Column("config", right=False), *map(Column, components)), tuple(rows))]
+    return [Grid("", (Column("config", "word"), *map(Column, components)), tuple(rows))]
 
 
-@page.register
+@page.register(MemoryAnswer)
 def _memory(answer: MemoryAnswer) -> Page:
     report = answer.report
     blocks: list[str | Grid] = [
@@ -288,7 +286,7 @@ def _memory(answer: MemoryAnswer) -> Page:
             f"Largest micro-batch: {report.max_micro_batch or 'none'}."
         )
     if report.remedies:
-        columns = (Column("change", right=False, wraps=True), Column("peak GiB"), Column("fits", right=False))
+        columns = (Column("change", "text"), Column("peak GiB"), Column("fits", "word"))
         rows = [[r.change, gib(r.peak_bytes), "yes" if r.fits else "no"] for r in report.remedies]
         blocks.append(_grid("What would make it fit", columns, rows))
     return blocks
@@ -314,14 +312,14 @@ def _moments(moments: Mapping[str, Mapping[str, int]], binding: str) -> Grid:
     parts = [part for part in next(iter(moments.values())) if part != "total"]
     seen = [part for part in parts if any(moments[moment][part] for moment in moments)]
     columns = (
-        Column("GiB", right=False),
+        Column("GiB", "word"),
         *(Column(f"{moment} *" if moment == binding else moment) for moment in moments),
     )
     rows = [(part, *(gib(moments[moment][part]) for moment in moments)) for part in (*seen, "total")]
     return Grid("Predicted memory by moment (* binds)", columns, tuple(rows))
 
 
-@page.register
+@page.register(RankAnswer)
 def _rank_answer(answer: RankAnswer) -> Page:
     terms = list(answer.configs[0].score.terms) if answer.configs else []
     columns = (
@@ -349,14 +347,14 @@ def _rank_answer(answer: RankAnswer) -> Page:
     return [_grid("", columns, rows), f"{assumed} {IN_NATS}"]
 
 
-@page.register
+@page.register(DevicesAnswer)
 def _devices(answer: DevicesAnswer) -> Page:
     columns = (
-        Column("name", right=False),
-        Column("card", right=False),
+        Column("name", "word"),
+        Column("card", "word"),
         Column("GB"),
         Column("GiB"),
-        Column("source", right=False, wraps=True),
+        Column("source", "text"),
     )
     rows = [
         [card.name, card.title, f"{card.memory_bytes / 1e9:.2f}", gib(card.memory_bytes), card.source]
@@ -365,15 +363,15 @@ def _devices(answer: DevicesAnswer) -> Page:
     return [_grid("", columns, rows), "Give a name as --gpu, or any other size as --vram."]
 
 
-@page.register
+@page.register(PresetsAnswer)
 def _presets(answer: PresetsAnswer) -> Page:
     columns = (
-        Column("name", right=False),
+        Column("name", "word"),
         Column("params"),
         Column("published", optional=True),
         *SHAPE,
         Column("vocab"),
-        Column("head", right=False),
+        Column("head", "word"),
     )
     rows = [
         [

@@ -51,7 +51,7 @@ def to_markdown(page: Page) -> str:
 
 def _markdown_grid(grid: Grid) -> str:
     titles = [column.title.replace(" /", "/") for column in grid.columns]
-    rules = ["---:" if column.right else ":---" for column in grid.columns]
+    rules = ["---:" if column.kind == "number" else ":---" for column in grid.columns]
     lines = [f"| {' | '.join(map(_markdown_cell, row))} |" for row in (titles, rules, *grid.rows)]
     return "\n".join([f"**{grid.title}**", "", *lines] if grid.title else lines)
 
@@ -66,7 +66,7 @@ def records(answer: Answer) -> Sequence[Record]:
     raise AssertionError(f"no records for {type(answer).__name__}")
 
 
-@records.register
+@records.register(Solution)
 def _solution(answer: Solution) -> Sequence[Record]:
     return [_candidate(candidate) for candidate in answer.candidates] or [
         {**miss.config.to_dict(), "params_total": miss.params, "device_bytes": miss.device_bytes,
@@ -117,12 +117,12 @@ def _verification(verification: Verification) -> Record:
     }
 
 
-@records.register
+@records.register(CountAnswer)
 def _count(answer: CountAnswer) -> Sequence[Record]:
     return [{"source": counted.source, **(counted.params or {"error": counted.error})} for counted in answer.configs]
 
 
-@records.register
+@records.register(MemoryAnswer)
 def _memory(answer: MemoryAnswer) -> Sequence[Record]:
     report = answer.report
     return [
@@ -141,12 +141,12 @@ def _memory(answer: MemoryAnswer) -> Sequence[Record]:
     ]
 
 
-@records.register
+@records.register(VerifyAnswer)
 def _verify(answer: VerifyAnswer) -> Sequence[Record]:
     return [{"source": verified.source, **_verification(verified.verification)} for verified in answer.configs]
 
 
-@records.register
+@records.register(RankAnswer)
 def _rank(answer: RankAnswer) -> Sequence[Record]:
     return [
         {
@@ -163,12 +163,12 @@ def _rank(answer: RankAnswer) -> Sequence[Record]:
     ]
 
 
-@records.register
+@records.register(DevicesAnswer)
 def _devices(answer: DevicesAnswer) -> Sequence[Record]:
     return [device.to_dict() for device in answer.devices]
 
 
-@records.register
+@records.register(PresetsAnswer)
 def _presets(answer: PresetsAnswer) -> Sequence[Record]:
     return [
         {"name": preset.name, "params": preset.params, "published": preset.published, "source": preset.source,

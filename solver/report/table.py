@@ -38,7 +38,7 @@ def _plain_grid(grid: Grid) -> str:
 
 def _plain_line(cells: Iterable[str], widths: list[int], columns: Iterable[Column]) -> str:
     padded = (
-        cell.rjust(width) if column.right else cell.ljust(width)
+        cell.rjust(width) if column.kind == "number" else cell.ljust(width)
         for cell, width, column in zip(cells, widths, columns, strict=True)
     )
     return (" " * GAP).join(padded).rstrip()
@@ -83,7 +83,7 @@ def _print_grid(console: Console, grid: Grid, width: int) -> None:
     for index in kept:
         column = grid.columns[index]
         title = "\n".join(_title_lines(grid, index))
-        table.add_column(title, justify="right" if column.right else "left", no_wrap=not column.wraps)
+        table.add_column(title, justify="right" if column.kind == "number" else "left", no_wrap=column.kind != "text")
     for row in grid.rows:
         table.add_row(*(row[index] for index in kept))
     if grid.title:
@@ -121,7 +121,7 @@ def _width(grid: Grid, kept: list[int], gap: int) -> int:
 def _cell_width(grid: Grid, index: int) -> int:
     """Room that a column's cells need: the longest word where they may be broken, else the longest cell."""
     cells = [row[index] for row in grid.rows]
-    if grid.columns[index].wraps:
+    if grid.columns[index].kind == "text":
         cells = [word for cell in cells for word in cell.split()]
     return max(map(len, cells), default=0)
 
