@@ -41,8 +41,9 @@ def judge(
     remarks = [note, *(f"count differs: {phrase}" for phrase in unequal)]
     refuted = False
     if outcome:
-        remarks += _remarks(outcome, config)
-        refuted = _not_finite(outcome) or _memory_refutes(outcome, memory)
+        refutation = _memory_refutation(outcome, memory)
+        remarks += [*_remarks(outcome, config), refutation]
+        refuted = _not_finite(outcome) or bool(refutation)
     return Verification(
         device=outcome.device if outcome else "meta",
         params={"predicted": predicted["total"], "counted": counted["total"], "equal": not unequal},
@@ -76,10 +77,14 @@ def _not_finite(outcome: Outcome) -> bool:
     return outcome.forward_finite is False or (outcome.loss is not None and not math.isfinite(outcome.loss))
 
 
-def _memory_refutes(outcome: Outcome, memory: MemoryReport) -> bool:
-    if outcome.kind == "done":
-        return 100 * (outcome.peak_bytes or 0) > (100 + MARGIN_PERCENT) * memory.peak_bytes
-    return outcome.kind == "out of memory" and outcome.device != "cpu" and _should_have_fitted(outcome, memory)
+def _memory_refutation(outcome: Outcome, memory: MemoryReport) -> str:
+    """How the measurement refutes the prediction; empty where it does not."""
+    peak = outcome.peak_bytes or 0
+    if outcome.kind == "done" and 100 * peak > (100 + MARGIN_PERCENT) * memory.peak_bytes:
+        return f"the measured peak is {100 * (peak / memory.peak_bytes - 1):.1f} % above the predicted one"
+    if outcome.kind == "out of memory" and outcome.device != "cpu" and _should_have_fitted(outcome, memory):
+        return "it was predicted to fit"
+    return ""
 
 
 def _should_have_fitted(outcome: Outcome, memory: MemoryReport) -> bool:
