@@ -1,6 +1,6 @@
 """What the main job costs as a process, as a ratio to importing numpy in one.
 
-    python benchmarks/startup.py [--repeats 15]
+python benchmarks/startup.py [--repeats 15]
 """
 
 from __future__ import annotations

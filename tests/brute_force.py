@@ -5,7 +5,7 @@ Slow on purpose, and written from the definition alone: it shares nothing with t
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from diymodel.config import DIYConfig
 from solver.query import Axis, Query, Span
@@ -45,9 +45,9 @@ def params(config: DIYConfig) -> int:
     return c.vocab_size * c.hidden_size + c.num_layers * sum(layer) + c.hidden_size + head
 
 
-def _values(axis: Axis | None, default: object, grid: int) -> list[int]:
+def _values(axis: Axis | None, default: Iterable[int], grid: int) -> list[int]:
     if axis is None:
-        return list(default)  # type: ignore[call-overload,no-any-return]
+        return list(default)
     if isinstance(axis, tuple):
         return list(axis)
     if axis.step:

@@ -97,5 +97,7 @@ def test_contradictory_constraints_are_refused(words: dict[str, str]) -> None:
 
 
 def test_largest_target_stays_within_64_bits() -> None:
-    grid = lattice(Query.parse(target="1000T", hidden="131072", layers="4096", vocab="16777216", intermediate="1048576"))
+    grid = lattice(
+        Query.parse(target="1000T", hidden="131072", layers="4096", vocab="16777216", intermediate="1048576")
+    )
     assert all(np.all(counts.total(shapes) > 0) for shapes in grid.widths_at_one_layer())

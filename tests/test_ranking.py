@@ -104,7 +104,9 @@ def test_alignment_decides_among_near_ties_only() -> None:
 
 def test_a_shape_gains_nothing_by_overshooting_the_target() -> None:
     smaller, larger = shape(num_layers=24), replace(shape(num_layers=24), intermediate_size=2816)
-    losses = [ranking.evaluate(config, tokens=1e12, params=300_000_000)["predicted_loss"] for config in (smaller, larger)]
+    losses = [
+        ranking.evaluate(config, tokens=1e12, params=300_000_000)["predicted_loss"] for config in (smaller, larger)
+    ]
     assert losses[0] == losses[1]
 
 

@@ -34,7 +34,12 @@ def run(command: str) -> str:
     assert program == "diysolve", "only the project's own command is run here"
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": ""}
     done = subprocess.run(
-        [sys.executable, "-m", "cli", *arguments], capture_output=True, text=True, cwd=ROOT, env=environment, check=False
+        [sys.executable, "-m", "cli", *arguments],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env=environment,
+        check=False,
     )
     assert "Traceback" not in done.stderr
     return steady(done.stdout)
@@ -46,7 +51,9 @@ def test_commands_print_what_is_shown(block: str) -> None:
     printed = run(command.removeprefix("$ "))
     if os.environ.get("DIYSOLVE_REFRESH"):
         text = README.read_text(encoding="utf-8")
-        README.write_text(text.replace(f"```console\n{block}```", f"```console\n{command}\n{printed}```"), encoding="utf-8")
+        README.write_text(
+            text.replace(f"```console\n{block}```", f"```console\n{command}\n{printed}```"), encoding="utf-8"
+        )
     else:
         assert printed == shown
 
@@ -61,7 +68,11 @@ def test_examples_run(block: str) -> None:
 def test_main_run_explains_every_column() -> None:
     table = blocks("console")[0]
     explained = set(re.findall(r"^\| `(.+?)` \|", TEXT, re.MULTILINE))
-    headers = [line for line, below in zip(table.splitlines(), table.splitlines()[1:], strict=False) if set(below) == {"-", " "}]
+    headers = [
+        line
+        for line, below in zip(table.splitlines(), table.splitlines()[1:], strict=False)
+        if set(below) == {"-", " "}
+    ]
     titles = {title for header in headers for title in re.split(r" {2,}", header.strip())}
     assert titles
     assert titles <= explained
