@@ -167,7 +167,7 @@ class DIYForCausalLM(nn.Module):
         | what | initial value |
         |---|---|
         | matrices and embedding | normal, std sqrt(2 / 5C) |
-        | o and down, which write to the residual | the same / sqrt(2 * layers) (GPT-2: Radford et al. 2019, section 2.3) |
+        | o and down, which write to the residual | the same / sqrt(2 * layers) (Radford et al. 2019, section 2.3) |
         | norm weights | 1 |
         | biases | 0 |
 

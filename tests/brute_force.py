@@ -56,7 +56,7 @@ def _values(axis: Axis | None, default: Iterable[int], grid: int) -> list[int]:
 
 
 def _heads(query: Query, hidden: int) -> list[tuple[int, int]]:
-    """(heads, head_dim): the default head dims unless a fixed value or a list of heads, head_dim or hidden says more."""
+    """(heads, head_dim): the default head dims unless a fixed value or a list says more."""
     if query.head_dim is None:
         dims = [64, 128] + ([32] if hidden < 512 else [])
         if isinstance(query.num_heads, tuple):

@@ -124,7 +124,7 @@ def test_ties_are_those_within_the_error_of_the_law() -> None:
     assert [score.tie for score in scores] == [True, True, False]
 
 
-# MobileLLM's depth ablation at 125M (Liu et al. 2024, arXiv:2402.14905, table 11): layers, heads, width, average accuracy.
+# MobileLLM's depth ablation at 125M (Liu et al. 2024, arXiv:2402.14905, table 11): layers, heads, width, accuracy.
 # Untied vocabulary of 32,000, multi-head attention, intermediate 8/3 of the width rounded up to 256; 250B tokens.
 MOBILELLM_125M = [
     (4, 20, 1280, 43.3),
