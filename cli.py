@@ -12,6 +12,7 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 import click
@@ -73,6 +74,16 @@ class Whole(click.ParamType):  # type: ignore[type-arg]  # generic in newer clic
             if self.low <= int(value) <= self.high:
                 return int(value)
         raise RequestError(_name(param), value, f"write a whole number from {self.low} to {self.high:,}")
+
+
+class MicroBatch(Whole):
+    """Sequences, or as many as fit."""
+
+    def __init__(self) -> None:
+        super().__init__(1, 2**24)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return value if value == "max" else super().convert(value, param, ctx)
 
 
 class Number(click.ParamType):  # type: ignore[type-arg]  # generic in newer clicks only
@@ -158,8 +169,8 @@ def recipe_options(*, seq_help: str) -> Callable[[Command], Command]:
         click.option("--precision", **_words(Precision), default=usual.precision, help="In Lightning's words."),
         click.option("--optimizer", **_words(Optimizer), default=usual.optimizer,
                      help="adamw is the fused one, adamw-foreach torch's default."),
-        click.option("--micro-batch", type=Whole(1, 2**24), default=usual.micro_batch, show_default=True,
-                     help="Sequences per step on the device."),
+        click.option("--micro-batch", type=MicroBatch(), metavar="N|max", default=usual.micro_batch,
+                     show_default=True, help="Sequences per step on the device; max: as many as the budget holds."),
         click.option("--seq", type=Whole(1, 2**24), help=seq_help),
         click.option("--checkpointing", **_words(Checkpointing), default=usual.checkpointing,
                      help="full: each block is recomputed in the backward pass."),
@@ -376,7 +387,7 @@ def memory(
 
     budget = _budget(vram, gpu)
     config = load_config(source, rank=rank)
-    answer = MemoryAnswer(source=source, config=config, report=report(config, _recipe(config, words), budget))
+    answer = MemoryAnswer(source=source, config=config, report=report(config, _recipe(config, words, budget), budget))
     _emit(answer, form, output, quiet)
     return UNSATISFIED if answer.report.verdict == "does not fit" else OK
 
@@ -403,7 +414,7 @@ def verify(
 
     budget = _budget(vram, gpu)
     configs = [load_config(source, rank=rank) for source in sources]
-    recipes = [_recipe(config, words) for config in configs]
+    recipes = [_recipe(config, words, budget) for config in configs]
     from solver.verify import verify_config  # after the files are known to be good: it loads torch
 
     verified = []
@@ -492,8 +503,18 @@ def _budget(vram: str | None, gpu: str | None) -> int | None:
     return parse_bytes(vram, "vram") if vram is not None else None if gpu is None else device(gpu).memory_bytes
 
 
-def _recipe(config: DIYConfig, words: dict[str, Any]) -> Recipe:
-    return Recipe.parse(**{**words, "seq": config.max_seq_len if words["seq"] is None else words["seq"]})
+def _recipe(config: DIYConfig, words: dict[str, Any], budget: int | None) -> Recipe:
+    """The recipe for a file: its own length unless given, and for --micro-batch max the largest that fits, or 1."""
+    from solver.memory import max_micro_batch
+
+    largest = words["micro_batch"] == "max"
+    if largest and budget is None:
+        raise QueryError("micro_batch", "max", "needs a budget; give vram or gpu along")
+    seq = config.max_seq_len if words["seq"] is None else words["seq"]
+    recipe = Recipe.parse(**{**words, "seq": seq, "micro_batch": 1 if largest else words["micro_batch"]})
+    if largest and budget is not None:
+        recipe = replace(recipe, micro_batch=max(1, max_micro_batch(config, recipe, budget)))
+    return recipe
 
 
 def _exit_code(agreements: Iterable[bool]) -> int:

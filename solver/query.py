@@ -77,6 +77,8 @@ class Query:
     """Training tokens that the ranking assumes. None: DEFAULT_TOKENS, or tokens_per_param times the params."""
     tokens_per_param: float | None = None
     recipe: Recipe = field(default_factory=Recipe)
+    largest_micro_batch: bool = False
+    """Each candidate is answered at the largest micro-batch that fits, in place of the recipe's own."""
     num_layers: Axis | None = None
     hidden_size: Axis | None = None
     num_heads: Axis | None = None
@@ -98,6 +100,8 @@ class Query:
             value = getattr(self, name)
             if value is not None and not _is_int(value, low, high):
                 raise QueryError(name, value, f"must be a whole number from {low} to {high:,}")
+        if self.largest_micro_batch and self.vram_bytes is None:
+            raise QueryError("micro_batch", "max", "needs a budget; give vram or gpu along")
         if not 0 <= self.tolerance < 1:
             raise QueryError("tolerance", self.tolerance, "must be from 0 to less than 1, as a fraction of the target")
         if self.tokens_per_param is not None:
@@ -138,6 +142,8 @@ class Query:
                 values[dimension] = parse_axis(str(given.pop(word)), word)
         if given.pop("untied", False):
             values["tie_embeddings"] = False
+        if given.get("micro_batch") == "max":
+            values["largest_micro_batch"] = bool(given.pop("micro_batch"))
         for word in ("top", "tokens_per_param"):
             if word in given:
                 values[word] = given.pop(word)

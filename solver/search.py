@@ -204,13 +204,16 @@ def _candidates(shapes: Shapes, query: Query) -> tuple[Candidate, ...]:
         config = shapes.config(row)
         params = counts.count(config)
         target = query.target_params
+        recipe = query.recipe
+        if query.largest_micro_batch and query.vram_bytes:
+            recipe = replace(recipe, micro_batch=memory.max_micro_batch(config, recipe, query.vram_bytes))
         candidates.append(
             Candidate(
                 rank=row + 1,
                 config=config,
                 params=params,
                 target_error=None if target is None else (params["total"] - target) / target,
-                memory=memory.report(config, query.recipe, query.vram_bytes),
+                memory=memory.report(config, recipe, query.vram_bytes),
                 score=score,
             )
         )

@@ -42,6 +42,7 @@ MEMORY = MemoryReport(
     recipe=Recipe(),
     peak_bytes=11_500 * 2**20,
     device_bytes=12_650 * 2**20,
+    reserve_bytes=1_414 * 2**20,
     binding="backward",
     moments={
         "forward_end": moment(weights=1880, weight_copies=940, optimizer=3760, activations=3020),
@@ -57,8 +58,20 @@ TOO_LARGE = replace(
     verdict="does not fit",
     max_micro_batch=0,
     remedies=(
-        Remedy(change="--checkpointing full", peak_bytes=8780 * 2**20, fits=False),
-        Remedy(change="--precision bf16-true", peak_bytes=6550 * 2**20, fits=True),
+        Remedy(
+            change="--checkpointing full",
+            peak_bytes=8780 * 2**20,
+            saved_bytes=2720 * 2**20,
+            fits=False,
+            max_micro_batch=0,
+        ),
+        Remedy(
+            change="--precision bf16-true",
+            peak_bytes=6550 * 2**20,
+            saved_bytes=4950 * 2**20,
+            fits=True,
+            max_micro_batch=1,
+        ),
     ),
 )
 

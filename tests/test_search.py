@@ -178,6 +178,21 @@ def test_a_remedy_is_named_where_the_recipe_is_the_trouble() -> None:
     assert "--checkpointing full" in solution.message
 
 
+def test_largest_micro_batch_fits_and_one_more_does_not() -> None:
+    solution = solve(Query.parse(target="500M", vram="24GB", micro_batch="max", top=3))
+    for candidate in solution.candidates:
+        recipe = candidate.memory.recipe
+        assert recipe.micro_batch == candidate.memory.max_micro_batch > 1
+        assert candidate.memory.device_bytes <= 24 * 10**9
+        more = memory.report(candidate.config, replace(recipe, micro_batch=recipe.micro_batch + 1), 24 * 10**9)
+        assert more.verdict == "does not fit"
+
+
+def test_largest_micro_batch_needs_a_budget() -> None:
+    with pytest.raises(QueryError, match="needs a budget"):
+        Query.parse(target="500M", micro_batch="max")
+
+
 def test_sizes_beyond_64_bits_are_refused() -> None:
     with pytest.raises(QueryError, match="seq="):
         solve(Query.parse(target="1T", vram="24GB", seq=2**24, attention="eager"))

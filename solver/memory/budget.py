@@ -54,8 +54,12 @@ class Remedy:
     change: str
     """In words, with the option that makes it: `--checkpointing full`."""
     peak_bytes: int
+    saved_bytes: int
+    """By how much the peak falls."""
     fits: bool
     """True where the change alone brings the verdict to fits or uncertain."""
+    max_micro_batch: int
+    """The largest micro-batch with it; 0 if none fits."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -67,6 +71,8 @@ class MemoryReport:
     """Largest total over the moments, as the caching allocator counts it (`max_memory_allocated`)."""
     device_bytes: int
     """Peak, allocator slack and CUDA context: what must fit into the card."""
+    reserve_bytes: int
+    """What must be left over besides for the verdict `fits`."""
     binding: str
     """The moment whose total is the peak."""
     moments: dict[str, dict[str, int]]
@@ -84,13 +90,11 @@ class MemoryReport:
             "recipe": self.recipe.to_dict(),
             "peak_bytes": self.peak_bytes,
             "device_bytes": self.device_bytes,
+            "reserve_bytes": self.reserve_bytes,
             "binding": self.binding,
             "moments": {moment: dict(parts) for moment, parts in self.moments.items()},
             "budget_bytes": self.budget_bytes,
             "verdict": self.verdict,
             "max_micro_batch": self.max_micro_batch,
-            "remedies": [
-                {"change": remedy.change, "peak_bytes": remedy.peak_bytes, "fits": remedy.fits}
-                for remedy in self.remedies
-            ],
+            "remedies": [{name: getattr(remedy, name) for name in remedy.__slots__} for remedy in self.remedies],
         }

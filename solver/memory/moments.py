@@ -6,7 +6,10 @@ n tokens of the micro-batch   s seq_len   a bytes of an activation   r bytes of 
 
 from __future__ import annotations
 
+from functools import reduce
 from typing import Any
+
+import numpy as np
 
 from solver import counts
 from solver.counts import Int
@@ -30,6 +33,12 @@ Moments = dict[str, dict[str, Int]]
 def predict(shape: Any, recipe: Recipe) -> Moments:
     """moment -> part -> bytes."""
     return _infer(shape, recipe) if recipe.mode == "infer" else _train(shape, recipe)
+
+
+def peak_bytes(shape: Any, recipe: Recipe) -> Int:
+    """The largest total over the moments, for a config or for columns of shapes."""
+    totals = [sum(parts.values()) for parts in predict(shape, recipe).values()]
+    return max(totals) if all(isinstance(total, int) for total in totals) else reduce(np.maximum, totals)
 
 
 def _train(shape: Any, recipe: Recipe) -> Moments:

@@ -11,6 +11,7 @@ from functools import singledispatch
 from typing import Any, Literal
 
 from diymodel.config import DIYConfig
+from solver.memory.budget import MemoryReport
 from solver.query import DEFAULT_TOKENS, OPTIONS, Query
 from solver.recipe import Recipe
 from solver.report.answers import (
@@ -76,11 +77,11 @@ def _grid(title: str, columns: Iterable[Column], rows: Iterable[Sequence[str]]) 
 
 @page.register(Solution)
 def _solution(answer: Solution) -> Page:
-    blocks: list[str | Grid] = [f"{_query_line(answer.query)}\nRecipe: {recipe_line(answer.query.recipe)}"]
+    blocks: list[str | Grid] = [f"{_query_line(answer.query)}\nRecipe: {_query_recipe(answer.query)}"]
     if answer.status is Status.INFEASIBLE:
         blocks += [answer.message, *_nearest(answer)]
     else:
-        blocks += [_candidates(answer.candidates), f"Memory is predicted. {IN_NATS}"]
+        blocks += [_candidates(answer), f"Memory is predicted. {IN_NATS}"]
         blocks += _verifications(answer.candidates)
     return [*blocks, _stats_line(answer)]
 
@@ -104,12 +105,17 @@ def _query_line(query: Query) -> str:
     return f"Query: {', '.join(wanted)}"
 
 
-def recipe_line(recipe: Recipe) -> str:
+def _query_recipe(query: Query) -> str:
+    return recipe_line(query.recipe, "as many sequences as fit" if query.largest_micro_batch else "")
+
+
+def recipe_line(recipe: Recipe, micro_batch: str = "") -> str:
     """A recipe in one line, in the words of the command line."""
     words: list[str] = [recipe.mode, recipe.precision]
     if recipe.mode == "train":
         words += [recipe.optimizer, f"checkpointing {recipe.checkpointing}", f"{recipe.loss} loss"]
-    words += [f"{recipe.attention} attention", f"micro-batch {recipe.micro_batch} of {recipe.seq_len:,} tokens"]
+    sequences = micro_batch or f"micro-batch {recipe.micro_batch}"
+    words += [f"{recipe.attention} attention", f"{sequences} of {recipe.seq_len:,} tokens"]
     return ", ".join(words)
 
 
@@ -132,27 +138,30 @@ def _shape_cells(config: DIYConfig) -> list[str]:
     ]
 
 
-def _candidates(candidates: Sequence[Candidate]) -> Grid:
+def _candidates(answer: Solution) -> Grid:
     columns = (
         Column("#"),
         *SHAPE,
         Column("params"),
         Column("off target"),
+        Column("micro- batch"),
         Column("peak GiB"),
         Column("device GiB"),
         Column("verdict", "word"),
         Column("loss"),
         Column("score", optional=True),
     )
-    return _grid("", columns, (_candidate_cells(candidate) for candidate in candidates))
+    own_batch = answer.query.largest_micro_batch
+    return _grid("", columns, (_candidate_cells(candidate, own_batch) for candidate in answer.candidates))
 
 
-def _candidate_cells(candidate: Candidate) -> list[str]:
+def _candidate_cells(candidate: Candidate, own_batch: bool) -> list[str]:
     return [
         _rank(candidate.rank, candidate.score.tie),
         *_shape_cells(candidate.config),
         short_count(candidate.params["total"]),
         NONE if candidate.target_error is None else f"{100 * candidate.target_error:+.2f}%",
+        str(candidate.memory.recipe.micro_batch) if own_batch else NONE,
         gib(candidate.memory.peak_bytes),
         gib(candidate.memory.device_bytes),
         candidate.memory.verdict or NONE,
@@ -282,14 +291,34 @@ def _memory(answer: MemoryAnswer) -> Page:
     ]
     if report.budget_bytes is not None:
         blocks.append(
-            f"Budget {both_bytes(report.budget_bytes)}: {report.verdict}. "
+            f"Budget {both_bytes(report.budget_bytes)}: {_verdict_line(report)}. "
             f"Largest micro-batch: {report.max_micro_batch or 'none'}."
         )
     if report.remedies:
-        columns = (Column("change", "text"), Column("peak GiB"), Column("fits", "word"))
-        rows = [[r.change, gib(r.peak_bytes), "yes" if r.fits else "no"] for r in report.remedies]
+        columns = (
+            Column("change", "text"),
+            Column("saves GiB"),
+            Column("peak GiB"),
+            Column("fits", "word"),
+            Column("largest micro-batch"),
+        )
+        rows = [
+            [r.change, gib(r.saved_bytes), gib(r.peak_bytes), "yes" if r.fits else "no", str(r.max_micro_batch)]
+            for r in report.remedies
+        ]
         blocks.append(_grid("What would make it fit", columns, rows))
     return blocks
+
+
+def _verdict_line(report: MemoryReport) -> str:
+    reserve, over = short_bytes(report.reserve_bytes), report.device_bytes - (report.budget_bytes or 0)
+    if report.verdict == "does not fit":
+        return f"does not fit, by {short_bytes(over)}"
+    return (
+        f"fits, with the reserve of {reserve}"
+        if report.verdict == "fits"
+        else f"uncertain, without the reserve of {reserve}"
+    )
 
 
 def shape_line(config: DIYConfig) -> str:
