@@ -183,20 +183,22 @@ def summary(found: list[Agreement]) -> str:
     return f"{np.mean(spearman):.3f} | {min(spearman):.2f} | {regret:.4f}"
 
 
+FORMS_HEAD = """# Forms of the law, compared
+
+Written by `python benchmarks/fit_ranking.py --compare`. Spearman (mean, least) over the sweeps of three or more models,
+and the largest regret in nats: on the sweeps of the fit, on the same sweeps predicted by a fit that has not seen their
+ladder (one size class of one source, at all budgets and metrics), and on sweeps that were never fitted. Parameters
+count the three prices of heads. The
+cost is the robust cost of the fit, the pull towards its start included.
+
+| form | formula | parameters | cost | fit | | | left out | | | never fitted | | |
+|--|--|--|--|--|--|--|--|--|--|--|--|--|"""
+
+
 def compare(table: Table) -> str:
     """The forms side by side, as a page."""
     fitting, checking = fitted_rows(table), table.take(table.use == "check")
-    lines = [
-        "# Forms of the law, compared",
-        "",
-        "Written by `python benchmarks/fit_ranking.py --compare`. Spearman (mean, least) over the sweeps of three or more",
-        "models, and the largest regret in nats: on the sweeps of the fit, on the same sweeps predicted by a fit that has",
-        "not seen their ladder (one size class of one source, at any budget), and on sweeps that were never fitted.",
-        "",
-        "| form | formula | parameters | cost | fit: mean | least | regret | left out: mean | least | regret "
-        "| never fitted: mean | least | regret |",
-        "|--|--|--|--|--|--|--|--|--|--|--|--|--|",
-    ]
+    lines = [FORMS_HEAD]
     for form in (ENGINE, *OTHERS):
         best = fit(form, fitting)
         cells = [
@@ -204,7 +206,8 @@ def compare(table: Table) -> str:
             summary(agreements(fitting, leave_ladders_out(best, fitting))),
             summary(agreements(checking, best.predict(checking))),
         ]
-        lines.append(f"| {form.name} | {form.formula} | {len(best.theta)} | {best.cost:.1f} | " + " | ".join(cells) + " |")
+        head = f"| {form.name} | {form.formula} | {len(best.theta)} | {best.cost:.1f} | "
+        lines.append(head + " | ".join(cells) + " |")
     return "\n".join([*lines, ""])
 
 

@@ -80,6 +80,7 @@ class Table:
         return groups
 
 
+WORDS = ("ladder", "sweep", "metric", "use")
 COLUMNS = tuple(field.name for field in fields(Table) if field.default is not False and field.default is not True)
 
 
@@ -90,7 +91,7 @@ def read(path: Path = TABLE) -> Table:
     columns: dict[str, Any] = {}
     for name in COLUMNS:
         values = [row[name] for row in rows]
-        columns[name] = np.array(values) if name in ("ladder", "sweep", "metric", "use") else np.array(values, dtype=float)
+        columns[name] = np.array(values, dtype=str if name in WORDS else float)
     return Table(**columns)
 
 

@@ -108,7 +108,7 @@ def predicted_loss(
     learning_layers: Number = None,
     coefficients: Coefficients | None = None,
 ) -> Number:
-    """Nats per token on Gemstones' data after cooldown (Dolma, its tokenizer): good for differences, not for other data.
+    """Nats per token after cooldown, on Gemstones' data and tokenizer (Dolma): good for differences.
 
     `learning_layers` is the depth that slows the learning, by default the layers themselves; a search that wants a
     bound over a range of depths gives the two ends apart.

@@ -27,8 +27,8 @@ LAUNCH_SECONDS = 5e-6
 """One kernel launch. Assumption, of the usual size on current cards and drivers."""
 
 KERNELS_PER_LAYER = 40
-"""Kernels of the forward pass of a layer without a compiler: products, attention, norms, rotary
-embedding, gate, residuals, casts. Assumption."""
+"""Kernels of a layer's forward pass without a compiler: products, attention, norms, rotary embedding, gate, residuals,
+casts. Assumption."""
 
 PASSES = 3
 """Forward, and a backward pass of about twice its work (Kaplan et al. 2020, arXiv:2001.08361)."""
@@ -38,7 +38,8 @@ TILE, DEPTH_TILE = 128, 64
 
 BYTES = 2
 ELEMENTWISE_OF_HIDDEN, ELEMENTWISE_OF_INNER = 14, 4
-"""Values of width h, and of the products' outputs, that a token moves through memory between the products of a layer."""
+"""Values of width h, and of the products' outputs, that a token moves through memory between a layer's products.
+Assumption."""
 
 LOGIT_BYTES = 16
 """Bytes that one logit moves: written in bf16, read and written in float32 by the loss."""

@@ -3,7 +3,8 @@
 Tying has no term of its own. In MobileLLM's roadmap (Liu et al. 2024, arXiv:2402.14905, table 10) sharing the embedding
 costs 0.2 points at 125M and 0.6 at 350M; the law's own answer to the params it saves is of that size in the mean, and
 what remains is smaller than the spread of the two. The embedding's share is in the law too, which sees only what the
-embeddings leave to the layers. Nor has the ratio of query to kv heads: in table 13 it costs nothing from four kv heads on.
+embeddings leave to the layers. The ratio of query to kv heads has none either: in table 13 it costs nothing by itself,
+only fewer than four kv heads do.
 """
 
 from __future__ import annotations
@@ -37,8 +38,8 @@ enough to decide among near-ties only. The rules are those of Anthony et al. 202
 multiples of 64 elements at the least, output tiles of 128."""
 
 MEANINGS = {
-    "predicted_loss": "loss at the token budget by the law of depth, width, size and tokens, fitted on published sweeps "
-    "(McLeish et al. 2025; Bian et al. 2025; Liu et al. 2024)",
+    "predicted_loss": "loss at the token budget by a law of depth, width, size and tokens that is fitted on published "
+    "sweeps (McLeish et al. 2025; Bian et al. 2025; Liu et al. 2024)",
     "mlp_share": "distance of intermediate/hidden from 8/3 (Liu et al. 2024; Petty et al. 2023; Bian et al. 2025)",
     "kv_heads": "fewer than four kv heads (Liu et al. 2024, table 13)",
     "heads": "heads wider than 64 where fewer than 16, or narrower than 64 (Liu et al. 2024, tables 11 and 13)",
