@@ -188,8 +188,7 @@ FORMS_HEAD = """# Forms of the law, compared
 Written by `python benchmarks/fit_ranking.py --compare`. Spearman (mean, least) over the sweeps of three or more models,
 and the largest regret in nats: on the sweeps of the fit, on the same sweeps predicted by a fit that has not seen their
 ladder (one size class of one source, at all budgets and metrics), and on sweeps that were never fitted. Parameters
-count the three prices of heads. The
-cost is the robust cost of the fit, the pull towards its start included.
+count the three prices of heads; the cost is the robust cost of the fit, the pull towards its start included.
 
 | form | formula | parameters | cost | fit | | | left out | | | never fitted | | |
 |--|--|--|--|--|--|--|--|--|--|--|--|--|"""

@@ -161,6 +161,24 @@ def misses(table: Table, order: Order) -> list[str]:
     return lines or ["- none"]
 
 
+def ties_page(tables: dict[str, Table]) -> list[str]:
+    """How often the best of a sweep is among those that the engine calls ties, and how many those are."""
+    lines = ["| sweeps of losses | sweeps | best is a tie | models that tie | worst loss among the ties, nats |"]
+    lines.append("|--|--|--|--|--|")
+    for name, table in tables.items():
+        losses = table.take(~table.higher_is_better)
+        found = [_ties(losses.take(losses.sweep == one.sweep)) for one in agreements(losses, losses.value)]
+        hits, share, worst = (np.array(column) for column in zip(*found, strict=True))
+        lines.append(f"| {name} | {len(found)} | {hits.mean():.0%} | {share.mean():.0%} | {worst.max():.4f} |")
+    return lines
+
+
+def _ties(rows: Table) -> tuple[bool, float, float]:
+    """Of one sweep: whether the best ties, the share of the models that do, and what the worst of them loses."""
+    tied = np.array([score.tie for score in ranking.scores(_whole(rows), tokens=rows.tokens)])
+    return bool(tied[rows.value.argmin()]), float(tied.mean()), float((rows.value[tied] - rows.value.min()).max())
+
+
 def tying_page(table: Table, points_per_nat: float) -> list[str]:
     """What tying costs by the roadmap of MobileLLM, beside what the law makes of the params it saves."""
     lines = ["| size | measured, points | law, points |", "|--|--|--|"]
@@ -234,6 +252,12 @@ Liu et al. 2024, table 10: the same shape with the embedding shared. The law see
 it leaves unexplained has no common sign, so tying has no term of its own.
 """
 
+TIES = """## Ties
+
+A tie is a shape whose difference to the first may be zero: its bootstrap interval, widened by the scatter of measured
+differences about the fit.
+"""
+
 SPEED = """## Step time
 
 Spearman between estimated and measured time per token (`benchmarks/evidence/throughput.csv`).
@@ -256,6 +280,7 @@ def report(table: Table) -> str:
         ["## Sweeps of the fit", "", *sweeps_page(fitting, on_fit)],
         ["## Sweeps that were never fitted", "", *sweeps_page(checking, on_check)],
         ["## Single tasks and noisy averages: reported, no goal", "", *sweeps_page(noisy, on_noisy)],
+        [TIES, *ties_page({"of the fit": fitting, "never fitted": checking})],
         [TYING, *tying_page(table, points_per_nat(table))],
         [SPEED, *speed_page()],
     ]

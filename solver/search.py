@@ -199,7 +199,7 @@ def _order_keys(shapes: Shapes, totals: Any, query: Query) -> list[Any]:
     """The keys of the order, first key first."""
     return [
         totals,
-        ranking.relative_step_time(shapes, query.recipe.seq_len),
+        ranking.relative_step_time(shapes, query.recipe.seq_len, query.recipe.micro_batch),
         np.abs(counts.total(shapes) - (query.target_params or 0)) if query.target_params else np.zeros(len(shapes)),
         shapes.num_layers,
         shapes.hidden_size,

@@ -205,4 +205,4 @@ def test_step_time_charges_depth_and_odd_sides() -> None:
     wide = shape(hidden_size=1024, num_heads=16, num_layers=24, intermediate_size=2688)
     assert speed.relative_step_time(deep, 2048) > speed.relative_step_time(wide, 2048)
     even, odd, next_even = (speed.relative_step_time(shape(intermediate_size=f), 2048) for f in (2688, 2690, 2816))
-    assert odd - even > 0.5 * (next_even - even)
+    assert odd - even > 0.25 * (next_even - even)  # two units of 128 cost more than a quarter of them all
