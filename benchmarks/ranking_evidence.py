@@ -243,8 +243,8 @@ average over tasks.
 """
 
 THREES = """Sweeps of three models can only score 1, 0.5, -0.5 or -1, and those of them that miss hold two models that
-differ by less than the scatter of the fit. gemstones-1b-cool22b apart: a run went wrong there. 1280x36 reads 2.8673,
-between 2.9562 at half and 2.6891 at twice the tokens, where its neighbours fall evenly."""
+differ by less than the scatter of the fit; all but gemstones-1b-cool22b, where a run seems to have gone wrong: 1280x36
+reads 2.8673, between 2.9562 at half and 2.6891 at twice the tokens, where its neighbours fall evenly."""
 
 TYING = """## Tying
 
