@@ -21,6 +21,9 @@ from solver.ranking.total import total
 from solver.solution import Candidate, NearMiss, Solution, Stats, Status
 from solver.units import band, short_bytes, short_count
 
+BOUND_SLACK = 1e-8
+"""Nats by which the rounding of a total may hide a row that is as good as the last one kept."""
+
 NEAREST = 3
 """Near misses of each kind that an infeasible answer names."""
 
@@ -66,7 +69,7 @@ def rank_configs(entries: Sequence[tuple[DIYConfig, int]]) -> list[Score]:
     rows = [config.to_dict() for config, _ in entries]
     columns = SimpleNamespace(**{name: np.array([row[name] for row in rows]) for name in rows[0]})
     tokens = np.array([tokens for _, tokens in entries], dtype=np.float64)
-    return ranking.scores(ranking.evaluate(columns, tokens=tokens))
+    return ranking.scores(columns, tokens=tokens)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -97,28 +100,41 @@ def _with_target(grid: Lattice, query: Query) -> _Found:
 
 
 def _without_target(grid: Lattice, query: Query) -> _Found:
-    """The shapes of lowest predicted loss that fit the budget, whatever their count.
+    """The shapes of lowest total that fit the budget, whatever their count.
 
-    At everything else fixed, more layers lower the total (the law falls in L and in P; no other term reads L) and raise
-    the memory. So the best row of a column and intermediate size is the deepest that fits, and among the `top` best
-    rows lie at most its `top` deepest.
+    At everything else fixed more layers raise the memory, so each column and intermediate size has a deepest row that
+    fits. Above it the total is bounded, over any range of depths, by what the deeper end gains and the shallower end
+    learns faster: ranges whose bound is no better than the best rows found so far are dropped, the others halved.
     """
     deepest = list(_deepest_that_fit(grid, query))
     fitting = sum(int((number + 1).sum()) for _, number in deepest)
-    rows = Shapes.concatenate([_at_layers(shapes, grid.layers, number) for shapes, number in deepest])
-    number = np.concatenate([number[number >= 0] for _, number in deepest])
-    best = _best(rows, query)
-    if len(best) == query.top:
-        keep = total(_terms(rows, query)) <= total(_terms(best, query))[-1]
-        rows, number = rows.take(keep), number[keep]
-    shallower = [_at_layers(rows, grid.layers, number - less) for less in range(query.top)]
+    rows = Shapes.concatenate([shapes.take(number >= 0) for shapes, number in deepest])
+    last = np.concatenate([number[number >= 0] for _, number in deepest])
     return _Found(
         in_band=grid.size,
         fitting=fitting,
-        best=_best(Shapes.concatenate(shallower), query),
+        best=_best_of_depths(rows, last, grid.layers, query),
         smallest=_smallest(grid.columns, query),
         best_too_large=grid.columns.take([]),
     )
+
+
+def _best_of_depths(rows: Shapes, last: Ints, layers: Ints, query: Query) -> Shapes:
+    """The best among all rows at every number of layers from the first to layers[last]."""
+    first = np.zeros_like(last)
+    best = _best(_with_layers(rows, layers[last]), query)
+    while len(rows):
+        ends = _with_layers(rows, layers[last])
+        bound = total(ranking.evaluate(ends, **_regime(ends, query), learning_layers=layers[first]))
+        worst = total(_terms(best, query))[-1] if len(best) == query.top else np.inf
+        open_ranges = (bound <= worst + BOUND_SLACK) & (first < last)
+        rows, first, last = rows.take(open_ranges), first[open_ranges], last[open_ranges]
+        middle = np.sqrt(layers[first] * layers[last]).astype(np.int64)
+        middle = np.clip(np.searchsorted(layers, middle, side="right") - 1, first, last - 1)
+        best = _best(Shapes.concatenate([best, _with_layers(rows, layers[middle])]), query)
+        rows = Shapes.concatenate([rows, rows])
+        first, last = np.concatenate([first, middle + 1]), np.concatenate([middle, last])
+    return best
 
 
 def _deepest_that_fit(grid: Lattice, query: Query) -> Iterator[tuple[Shapes, Ints]]:
@@ -150,13 +166,17 @@ def _fits(shapes: Shapes, query: Query) -> NDArray[np.bool_]:
 
 
 def _terms(shapes: Shapes, query: Query) -> dict[str, Any]:
-    """The terms at the query's tokens; at the target's size, so that overshooting it gains nothing."""
+    return ranking.evaluate(shapes, **_regime(shapes, query))
+
+
+def _regime(shapes: Shapes, query: Query) -> dict[str, Any]:
+    """The tokens and the size to score at; the target's size, so that overshooting it gains nothing."""
     target = query.target_params
     if target is not None:
-        return ranking.evaluate(shapes, tokens=query.tokens_at(target), params=target)
+        return {"tokens": query.tokens_at(target), "params": target}
     params = counts.total(shapes)
     ratio = query.tokens_per_param
-    return ranking.evaluate(shapes, tokens=query.tokens_at(0) if ratio is None else ratio * params, params=params)
+    return {"tokens": query.tokens_at(0) if ratio is None else ratio * params, "params": params}
 
 
 def _best(shapes: Shapes, query: Query) -> Shapes:
@@ -179,7 +199,7 @@ def _order_keys(shapes: Shapes, totals: Any, query: Query) -> list[Any]:
     """The keys of the order, first key first."""
     return [
         totals,
-        ranking.relative_step_time(shapes, query.recipe.seq_len),
+        ranking.relative_step_time(shapes, query.recipe.seq_len, query.recipe.micro_batch),
         np.abs(counts.total(shapes) - (query.target_params or 0)) if query.target_params else np.zeros(len(shapes)),
         shapes.num_layers,
         shapes.hidden_size,
@@ -198,7 +218,7 @@ def _first_of_each_width_and_depth(shapes: Shapes) -> Ints:
 
 
 def _candidates(shapes: Shapes, query: Query) -> tuple[Candidate, ...]:
-    scores = ranking.scores(_terms(shapes, query))
+    scores = ranking.scores(shapes, **_regime(shapes, query))
     candidates = []
     for row, score in enumerate(scores):
         config = shapes.config(row)

@@ -13,11 +13,11 @@ class Score:
     total: float
     """Sum of the terms, in nats."""
     terms: dict[str, float]
-    """Each term by name, in nats; `TERMS` has the meaning and the source of each."""
+    """Each term by name, in nats; `MEANINGS` has the meaning and the source of each."""
     predicted_loss: float
     """The part of the total that predicts a loss: nats per token on the law's own data."""
     tie: bool
-    """True where the law cannot tell this candidate from rank 1."""
+    """True where the evidence cannot tell this candidate from rank 1."""
 
     def to_dict(self) -> dict[str, Any]:
         return {

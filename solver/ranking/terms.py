@@ -1,4 +1,11 @@
-"""The priced terms of the score, in nats: what the law of depth and width does not see. Zero where nothing is wrong."""
+"""The priced terms of the score, in nats: what the law of depth and width does not see. Zero where nothing is wrong.
+
+Tying has no term of its own. In MobileLLM's roadmap (Liu et al. 2024, arXiv:2402.14905, table 10) sharing the embedding
+costs 0.2 points at 125M and 0.6 at 350M; the law's own answer to the params it saves is of that size in the mean, and
+what remains is smaller than the spread of the two. The embedding's share is in the law too, which sees only what the
+embeddings leave to the layers. The ratio of query to kv heads has none either: in table 13 it costs nothing by itself,
+only fewer than four kv heads do.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from solver.ranking.law import Number
-
-NATS_PER_POINT = 0.034
-"""Nats that one point of MobileLLM's average accuracy is worth: at 125M, 12 layers lose 0.9 points against the best
-(Liu et al. 2024, arXiv:2402.14905, table 11) and 0.031 nats under the law."""
+from solver.ranking import law
+from solver.ranking.law import Coefficients, Number
 
 MLP_OPTIMUM = 8 / 3
 """intermediate_size / hidden_size that costs nothing: MobileLLM's own, and Llama's. Published optima lie at 1 to 3
@@ -21,23 +25,21 @@ MLP_CURVATURE = 0.02
 (arXiv:2510.18245) report at 1B params: 0.021 nats between an MLP:attention ratio of 1.07 and one of 4.8."""
 
 ENOUGH_KV_HEADS = 4
-FEW_KV_HEADS_NATS = 0.8 * NATS_PER_POINT
-"""With two kv heads or one, MobileLLM's average is 0.8 points below that with four or more (table 13, mean over 8, 16
-and 32 query heads at 125M); the ratio of query to kv heads alone costs nothing there."""
-
 ENOUGH_HEADS = 16
-NARROW_HEAD, WIDE_HEAD_NATS, NARROW_HEAD_NATS = 64, 0.6 * NATS_PER_POINT, 0.4 * NATS_PER_POINT
-"""At width 896, 16 heads of 56 average 0.6 points above 8 heads of 112 and 0.4 above 32 heads of 28 (table 13, over
-four or more kv heads); with heads of 64, as few as six lie on the plateau (table 11). So a head wider than 64 is
-charged where it leaves fewer than 16 heads, and a head narrower than 64 always, per halving."""
+NARROW_HEAD = 64
+"""Liu et al. 2024 (arXiv:2402.14905), tables 11 and 13, average over eight tasks at 125M. Four kv heads are as good as
+more, two or one are not. At width 896, 16 heads of 56 are better than 8 heads of 112 and than 32 heads of 28; with
+heads of 64, as few as six lie on the plateau. So a head wider than 64 is charged where it leaves fewer than 16 heads,
+and a head narrower than 64 always. The prices are fitted with the law (`Coefficients`)."""
 
-MISALIGNED_NATS = 0.001
-"""Price of each dimension that is a multiple of 64 but not of 128. Assumption, small enough to decide among near-ties
-only; the rules are those of Anthony et al. 2024 (arXiv:2401.14489): matrix sides in multiples of 64 elements at
-the least, output tiles of 128."""
+NOT_OF_128_NATS, NOT_OF_64_NATS = 0.0005, 0.001
+"""Price of each side that is a multiple of 64 but not of 128, and of one that is not even of 64. Assumption: small
+enough to decide among near-ties only. The rules are those of Anthony et al. 2024 (arXiv:2401.14489): matrix sides in
+multiples of 64 elements at the least, output tiles of 128."""
 
 MEANINGS = {
-    "predicted_loss": "loss at the token budget by the law of depth and width (McLeish et al. 2025)",
+    "predicted_loss": "loss at the token budget by a law of depth, width, size and tokens that is fitted on published "
+    "sweeps (McLeish et al. 2025; Bian et al. 2025; Liu et al. 2024)",
     "mlp_share": "distance of intermediate/hidden from 8/3 (Liu et al. 2024; Petty et al. 2023; Bian et al. 2025)",
     "kv_heads": "fewer than four kv heads (Liu et al. 2024, table 13)",
     "heads": "heads wider than 64 where fewer than 16, or narrower than 64 (Liu et al. 2024, tables 11 and 13)",
@@ -51,20 +53,37 @@ def mlp_share(shape: Any) -> Number:
     return MLP_CURVATURE * np.log(shape.intermediate_size / (MLP_OPTIMUM * shape.hidden_size)) ** 2
 
 
-def kv_heads(shape: Any) -> Number:
-    """FEW_KV_HEADS_NATS at two kv heads or one, half a log step less at three, nothing from four on."""
-    steps = np.log2(ENOUGH_KV_HEADS / np.minimum(shape.num_kv_heads, ENOUGH_KV_HEADS))
-    return FEW_KV_HEADS_NATS * np.minimum(steps, 1.0)
+def kv_heads(shape: Any, coefficients: Coefficients | None = None) -> Number:
+    """The full price at two kv heads or one, less at three, nothing from four on."""
+    return (coefficients or law.fitted()).kv_heads * missing_kv_heads(shape)
 
 
-def heads(shape: Any) -> Number:
-    """WIDE_HEAD_NATS per halving of the heads below 16 that a narrower head would have spared; and for narrow heads."""
-    spared = np.minimum(shape.head_dim / NARROW_HEAD, ENOUGH_HEADS / shape.num_heads)
-    wide = WIDE_HEAD_NATS * np.log2(np.maximum(spared, 1.0))
-    return wide + NARROW_HEAD_NATS * np.log2(np.maximum(NARROW_HEAD / shape.head_dim, 1.0))
+def missing_kv_heads(shape: Any) -> Number:
+    """Halvings from four kv heads down, at most one."""
+    return np.log2(ENOUGH_KV_HEADS / np.clip(shape.num_kv_heads, ENOUGH_KV_HEADS / 2, ENOUGH_KV_HEADS))
+
+
+def heads(shape: Any, coefficients: Coefficients | None = None) -> Number:
+    """The price of heads that are wide and few, or narrow."""
+    prices = coefficients or law.fitted()
+    return prices.wide_heads * wide_heads(shape) + prices.narrow_heads * narrow_heads(shape)
+
+
+def wide_heads(shape: Any) -> Number:
+    """Halvings of the heads below ENOUGH_HEADS that a head dimension of NARROW_HEAD would have spared."""
+    return np.log2(np.maximum(np.minimum(shape.head_dim / NARROW_HEAD, ENOUGH_HEADS / shape.num_heads), 1.0))
+
+
+def narrow_heads(shape: Any) -> Number:
+    """Halvings of the head dimension from NARROW_HEAD down."""
+    return np.log2(np.maximum(NARROW_HEAD / shape.head_dim, 1.0))
 
 
 def alignment(shape: Any) -> Number:
-    """MISALIGNED_NATS for each of hidden, intermediate, head_dim * heads off 128; ten times that off 64."""
+    """The price of hidden, intermediate and head_dim * heads where they lie off the multiples."""
     sides = (shape.hidden_size, shape.intermediate_size, shape.num_heads * shape.head_dim)
-    return MISALIGNED_NATS * sum((side % 128 != 0) * 1.0 + (side % 64 != 0) * 9.0 for side in sides)
+    return sum(_misalignment(side % 128) for side in sides)
+
+
+def _misalignment(rest: Number) -> Number:
+    return NOT_OF_128_NATS * (rest != 0) + (NOT_OF_64_NATS - NOT_OF_128_NATS) * ((rest != 0) & (rest != 64))
