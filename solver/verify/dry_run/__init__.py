@@ -29,7 +29,7 @@ from diymodel.model import DIYForCausalLM
 from solver.errors import RecipeError
 from solver.recipe import Recipe
 from solver.verify.dry_run.meter import PARTS, Instant
-from solver.verify.dry_run.trace import Curves, ModuleFactory, trace
+from solver.verify.dry_run.tracing import Curves, ModuleFactory, trace
 
 __all__ = ["PARTS", "Simulation", "simulate", "simulate_module"]
 

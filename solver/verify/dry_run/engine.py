@@ -112,15 +112,14 @@ class _Walk:
         self._push(root)
         del root, gradient
         while self.ready:
-            node = heapq.heappop(self.ready)[-1]
-            self._run_node(node)
-            del node
+            self._run_next()
 
     def _push(self, node: Node) -> None:
         self.arrivals += 1  # a tie-break, so that the heap never compares nodes
         heapq.heappush(self.ready, (-node._sequence_nr(), self.arrivals, node))
 
-    def _run_node(self, node: Node) -> None:
+    def _run_next(self) -> None:
+        node = heapq.heappop(self.ready)[-1]
         edges: list[Edge] = [edge for edge in node.next_functions]
         gradients = self.buffers.take(node)
         del self.waits[node]
