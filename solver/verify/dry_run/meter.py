@@ -107,8 +107,8 @@ class Meter(TorchDispatchMode):
         self.instants.append(Instant(op, tuple(live)))
 
     def _part(self, func: Any, args: tuple[Any, ...]) -> str:
-        """Autocast's copies of weights are a part of their own; everything else is what the caller says."""
-        if func is aten._to_copy.default and torch.is_autocast_enabled(self.device_type):
+        """Casts of weights, which autocast makes, are a part of their own; everything else is what the caller says."""
+        if func is aten._to_copy.default:
             source = self._blocks.get(args[0].untyped_storage()._cdata)
             if source is not None and source.part == "weights":
                 return "weight_copies"
