@@ -83,7 +83,7 @@ def follow_training(
 
     def mark(moment: str) -> None:
         curves[moment], meter.instants = meter.instants, []
-        state.stage = moment
+        state.end_stage(moment)
         meter.record(moment)  # a stage that makes nothing has a figure too
 
     def our_backward(loss: Tensor) -> None:
@@ -122,20 +122,24 @@ class _Training:
             return "activations"  # a checkpointed block, recomputed
         return "temporaries"
 
+    def end_stage(self, moment: str) -> None:
+        self.stage = moment
+        if moment == "forward_end" and self.first_of_head is None:  # the chunked loss calls no head module
+            self.begin_head()
+
+    def begin_head(self, *_: object) -> None:
+        self.in_head = True
+        self.first_of_head = torch.autograd._get_sequence_nr()
+
     def enter_node(self, sequence: int) -> None:
         self.in_head = self.first_of_head is not None and sequence >= self.first_of_head
 
     @contextlib.contextmanager
     def watch_head(self) -> Iterator[None]:
-        """Note when the head begins: at its module, or where the chunked loss takes over."""
-
-        def begin(*_: object) -> None:
-            self.in_head = True
-            self.first_of_head = torch.autograd._get_sequence_nr()
-
+        """Note when the head begins: when its module is called."""
         self.in_head, self.first_of_head = False, None
         head = getattr(self.module, "lm_head", None)
-        hook = head.register_forward_pre_hook(begin) if head is not None else None
+        hook = head.register_forward_pre_hook(self.begin_head) if head is not None else None
         try:
             yield
         finally:
