@@ -1,0 +1,115 @@
+"""A ledger of what is alive, in symbols: each entry a part and the name of a size, counted as a + b * layers.
+
+A script (`solver.memory.script`) takes and frees tensors in the order of the program. After each taking the ledger
+notes an instant. The peak of a stage is the maximum over its instants, for any values of the sizes; instants that
+another one exceeds whatever the sizes are get struck out, and about a dozen are left.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+Entry = tuple[str, str]
+"""(part, size)"""
+
+Count = tuple[int, int]
+"""(a, b): a + b * layers tensors"""
+
+
+@dataclass(frozen=True, slots=True)
+class Instant:
+    """Everything that is alive at one moment of the program."""
+
+    label: str
+    live: Mapping[Entry, Count]
+
+
+class Ledger:
+    """Takes and frees named tensors, and notes an instant after each taking."""
+
+    def __init__(self, live: Mapping[Entry, Count] | None = None) -> None:
+        self.part = "activations"
+        self.where = ""
+        self.instants: list[Instant] = []
+        self._live: dict[Entry, Count] = dict(live or {})
+        self._names: dict[str, Entry] = {}
+
+    def add(self, part: str, size: str, count: int = 1, per_layer: int = 0) -> None:
+        """Change the number of nameless tensors, without an instant."""
+        a, b = self._live.get((part, size), (0, 0))
+        self._live[part, size] = (a + count, b + per_layer)
+
+    def take(self, part: str | None = None, /, **tensors: str) -> None:
+        """Take tensors, name=size, into a part (default: the current one), and note the instant."""
+        for name, size in tensors.items():
+            assert name not in self._names, f"{name} is taken already"
+            self._names[name] = (part or self.part, size)
+            self.add(*self._names[name])
+        self.note(next(iter(tensors)))
+
+    def free(self, *names: str) -> None:
+        for name in names:
+            self.add(*self._names.pop(name), count=-1)
+
+    def rename(self, old: str, new: str) -> None:
+        self._names[new] = self._names.pop(old)
+
+    def settle(self, part: str, *names: str) -> None:
+        """Leave tensors where they are for good, in another part and without names."""
+        for name in names:
+            _, size = self._names[name]
+            self.free(name)
+            self.add(part, size)
+
+    def note(self, label: str) -> None:
+        self.instants.append(Instant(f"{self.where}{label}", dict(self._live)))
+
+    def harvest(self) -> list[Instant]:
+        """The instants of the stage that ends here."""
+        instants, self.instants = self.instants, []
+        return instants
+
+    def counts(self) -> dict[Entry, Count]:
+        return {entry: count for entry, count in self._live.items() if count != (0, 0)}
+
+    def names(self) -> dict[str, Entry]:
+        return dict(self._names)
+
+    def restore(self, names: Mapping[str, Entry]) -> None:
+        """Give names to tensors that are counted already."""
+        self._names |= names
+
+
+def binding(instants: Iterable[Instant]) -> list[Instant]:
+    """The instants that can be the first of the largest ones, for some sizes and some depth of at least one layer.
+
+    Sizes are positive, so an instant is struck out if another one has at least as much of everything: a later one must
+    have more, since of equal instants the first one counts.
+    """
+    kept: list[tuple[Instant, dict[str, Count]]] = []
+    for instant in instants:
+        by_size = _by_size(instant)
+        if any(_covers(other, by_size) for _, other in kept):
+            continue
+        kept = [(earlier, other) for earlier, other in kept if not _covers(by_size, other)]
+        kept.append((instant, by_size))
+    return [instant for instant, _ in kept]
+
+
+def _by_size(instant: Instant) -> dict[str, Count]:
+    counts: dict[str, Count] = {}
+    for (_, size), (a, b) in instant.live.items():
+        c, d = counts.get(size, (0, 0))
+        counts[size] = (a + c, b + d)
+    return counts
+
+
+def _covers(greater: Mapping[str, Count], less: Mapping[str, Count]) -> bool:
+    """Whether `greater` has at least as many of every size, with 1 layer and with any more."""
+    none = (0, 0)
+    for size in greater.keys() | less.keys():
+        (a, b), (c, d) = greater.get(size, none), less.get(size, none)
+        if b < d or a + b < c + d:
+            return False
+    return True
