@@ -23,6 +23,8 @@ class Instant:
 
     label: str
     live: Mapping[Entry, Count]
+    min_layers: int = 1
+    """It exists in models of at least so many layers."""
 
 
 class Ledger:
@@ -31,6 +33,7 @@ class Ledger:
     def __init__(self, live: Mapping[Entry, Count] | None = None) -> None:
         self.part = "activations"
         self.where = ""
+        self.min_layers = 1
         self.instants: list[Instant] = []
         self._live: dict[Entry, Count] = dict(live or {})
         self._names: dict[str, Entry] = {}
@@ -63,7 +66,7 @@ class Ledger:
             self.add(part, size)
 
     def note(self, label: str) -> None:
-        self.instants.append(Instant(f"{self.where}{label}", dict(self._live)))
+        self.instants.append(Instant(f"{self.where}{label}", dict(self._live), self.min_layers))
 
     def harvest(self) -> list[Instant]:
         """The instants of the stage that ends here."""
@@ -89,10 +92,10 @@ def binding(instants: Iterable[Instant]) -> list[Instant]:
     """
     kept: list[tuple[Instant, dict[str, Count]]] = []
     for instant in instants:
-        by_size = _by_size(instant)
-        if any(_covers(other, by_size) for _, other in kept):
+        by_size, layers = _by_size(instant), instant.min_layers
+        if any(other.min_layers <= layers and _covers(counts, by_size) for other, counts in kept):
             continue
-        kept = [(earlier, other) for earlier, other in kept if not _covers(by_size, other)]
+        kept = [(other, n) for other, n in kept if not (layers <= other.min_layers and _covers(by_size, n))]
         kept.append((instant, by_size))
     return [instant for instant, _ in kept]
 

@@ -89,6 +89,8 @@ def _sizes(shape: Shape, recipe: Recipe, tokens: int, attended: int) -> dict[str
 def _peak(instants: list[Instant], sizes: dict[str, Any], layers: Int) -> dict[str, Any]:
     best = None
     for instant in instants:
+        if layers < instant.min_layers:
+            continue
         parts = dict.fromkeys(PARTS, 0)
         for (part, size), (a, b) in instant.live.items():
             parts[part] += (a + b * layers) * sizes[size]

@@ -59,6 +59,11 @@ class Setting:
         return self.mixed and not self.final_norm
 
     @property
+    def softmax_casts(self) -> bool:
+        """CUDA's softmax reads float16 and answers in float32; bfloat16 is cast before."""
+        return self.scaler
+
+    @property
     def copies_query(self) -> bool:
         """bmm reads (B, H, T, D) as (B * H, T, D), a view of (B, T, H, D) only if one of B, H, T is 1."""
         return not (self.one_sequence or self.one_head or self.one_token)
@@ -324,9 +329,11 @@ class _Forward:
         """In float32, cast back, with dropout. Ends with `weights`; `softmax` too where the graph keeps it apart."""
         s, take, free = self.s, self.ledger.take, self.ledger.free
         if s.half:
-            take(scores32="score32")
+            if not s.softmax_casts:
+                take(scores32="score32")
             take(softmax="score32")
-            free("scores32")
+            if not s.softmax_casts:
+                free("scores32")
             take(weights="score")
             self.saved("softmax")
         else:
@@ -515,18 +522,18 @@ def _backward_stage(ledger: Ledger, s: Setting) -> list[Instant]:
     else:
         ledger.rename("dy", "dx")
     names, before = ledger.names(), ledger.counts()
-    ledger.where = "last layer: "
+    ledger.where, ledger.min_layers = "last layer: ", 2
     _Backward(ledger, s).block()
     after = ledger.counts()
     for entry in before.keys() | after.keys():
         change = after.get(entry, (0, 0))[0] - before.get(entry, (0, 0))[0]
         ledger.add(*entry, count=-2 * change, per_layer=change)
     ledger.restore(names)
-    ledger.where = "first layer: "
+    ledger.where, ledger.min_layers = "first layer: ", 1
     _Backward(ledger, s, frees_tables=True).block()
     ledger.where = ""
     _embedding_backward(ledger, s)
-    ledger.free("ones", "dx")
+    ledger.free("seed_gradient", "dx")
     return ledger.harvest()
 
 
@@ -534,7 +541,7 @@ def _scalars_backward(ledger: Ledger, s: Setting) -> None:
     """From the scaled loss to the sum: a seed of one that lives to the end, and its products."""
     if s.scaler:
         ledger.take(scaled_loss="unit")
-    ledger.take(ones="unit")
+    ledger.take(seed_gradient="unit")
     if s.scaler:
         ledger.take(d_scaled="unit")
     ledger.take(d_sum="unit")
@@ -765,9 +772,9 @@ class _Backward:
         many = "expanded" if s.grouped else "key"
         take(d_v=many)
         take(d_scores="score")
-        free("d_o", "weights" if s.half or s.dropout else "_", "v_flat" if flat else "v") if s.half or s.dropout else (
-            free("d_o", "v_flat" if flat else "v")
-        )
+        free("d_o", "v_flat" if flat else "v")
+        if s.half or s.dropout:
+            free("weights")  # else they are the softmax itself
         self.softmax()
         take(d_k=many)
         take(d_q="query")
@@ -789,10 +796,10 @@ class _Backward:
             take(d_softmax="score32")
             free("d_scores")
             self.ledger.rename("d_softmax", "d_scores")
-        take(d_scores32="score32")
+        take(d_unmasked="score" if s.softmax_casts else "score32")
         free("d_scores", "softmax" if s.half or s.dropout else "weights")
-        self.ledger.rename("d_scores32", "d_scores")
-        for step in (["cast"] if s.half else []) + ["masked", "divided"]:
+        self.ledger.rename("d_unmasked", "d_scores")
+        for step in (["cast"] if s.half and not s.softmax_casts else []) + ["masked", "divided"]:
             take(**{step: "score"})
             free("d_scores", *(["causal"] if step == "masked" else []))
             self.ledger.rename(step, "d_scores")
@@ -820,7 +827,6 @@ class _Backward:
             ledger.take(gradient32=full)
             ledger.free(gradient)
             ledger.rename("gradient32", gradient)
-        ledger.take(d_head=full, d_norm="w_head_norm") if False else None
         ledger.take(d_normed=full, d_head_norm="w_head_norm")
         ledger.free(gradient, f"{name}_rstd")
         ledger.settle("gradients", "d_head_norm")
