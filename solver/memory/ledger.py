@@ -17,9 +17,9 @@ Count = tuple[int, int]
 """(a, b): a + b * layers tensors"""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Instant:
-    """Everything that is alive at one moment of the program."""
+    """Everything that is alive at one moment of the program. Compared by identity, so that it can be a key."""
 
     label: str
     live: Mapping[Entry, Count]
@@ -84,35 +84,36 @@ class Ledger:
         self._names |= names
 
 
-def binding(instants: Iterable[Instant]) -> list[Instant]:
-    """The instants that can be the first of the largest ones, for some sizes and some depth of at least one layer.
+def binding(instants: Iterable[Instant]) -> tuple[Instant, ...]:
+    """The instants that can be the first of the largest ones, for some sizes and some depth.
 
-    Sizes are positive, so an instant is struck out if another one has at least as much of everything: a later one must
-    have more, since of equal instants the first one counts.
+    Sizes are positive, so an instant is struck out if another one has at least as many of each; a later one must have
+    more, since of equal instants the first one counts.
     """
     kept: list[tuple[Instant, dict[str, Count]]] = []
     for instant in instants:
-        by_size, layers = _by_size(instant), instant.min_layers
-        if any(other.min_layers <= layers and _covers(counts, by_size) for other, counts in kept):
+        layers, counts = instant.min_layers, _by_size(instant)
+        if any(other.min_layers <= layers and _covers(have, counts) for other, have in kept):
             continue
-        kept = [(other, n) for other, n in kept if not (layers <= other.min_layers and _covers(by_size, n))]
-        kept.append((instant, by_size))
-    return [instant for instant, _ in kept]
+        kept = [(other, have) for other, have in kept if other.min_layers < layers or not _covers(counts, have)]
+        kept.append((instant, counts))
+    return tuple(instant for instant, _ in kept)
 
 
 def _by_size(instant: Instant) -> dict[str, Count]:
+    """How many tensors of each size there are with 1 layer, and how many more with each further one."""
     counts: dict[str, Count] = {}
     for (_, size), (a, b) in instant.live.items():
-        c, d = counts.get(size, (0, 0))
-        counts[size] = (a + c, b + d)
+        once, per_layer = counts.get(size, (0, 0))
+        counts[size] = (once + a + b, per_layer + b)
     return counts
 
 
-def _covers(greater: Mapping[str, Count], less: Mapping[str, Count]) -> bool:
-    """Whether `greater` has at least as many of every size, with 1 layer and with any more."""
+def _covers(greater: dict[str, Count], less: dict[str, Count]) -> bool:
+    """Whether `greater` has at least as many of every size at any depth. Both know the sizes that `less` has."""
     none = (0, 0)
-    for size in greater.keys() | less.keys():
-        (a, b), (c, d) = greater.get(size, none), less.get(size, none)
-        if b < d or a + b < c + d:
+    for size, (once, per_layer) in less.items():
+        have = greater.get(size, none)
+        if have[0] < once or have[1] < per_layer:
             return False
-    return True
+    return all(size in less or (once >= 0 and per_layer >= 0) for size, (once, per_layer) in greater.items())

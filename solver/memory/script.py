@@ -19,7 +19,7 @@ from functools import lru_cache
 
 from solver.memory.ledger import Count, Entry, Instant, Ledger, binding
 
-Script = Mapping[str, list[Instant]]
+Script = Mapping[str, tuple[Instant, ...]]
 """Moment -> the instants at which it can peak."""
 
 STATES = {"adamw": 2, "adamw-foreach": 2, "sgd": 0, "sgd-momentum": 1}
@@ -91,7 +91,7 @@ def training_script(s: Setting) -> Script:
 
 
 @lru_cache(maxsize=256)
-def serving_script(s: Setting, *, decode: bool, decodes: bool) -> list[Instant]:
+def serving_script(s: Setting, *, decode: bool, decodes: bool) -> tuple[Instant, ...]:
     """The instants of a prefill or of decoding one token that can be its peak.
 
     Args:
