@@ -7,8 +7,10 @@ another one exceeds whatever the sizes are get struck out, and about a dozen are
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+
+import numpy as np
 
 Entry = tuple[str, str]
 """(part, size)"""
@@ -84,36 +86,28 @@ class Ledger:
         self._names |= names
 
 
-def binding(instants: Iterable[Instant]) -> tuple[Instant, ...]:
+def binding(instants: Sequence[Instant]) -> tuple[Instant, ...]:
     """The instants that can be the first of the largest ones, for some sizes and some depth.
 
-    Sizes are positive, so an instant is struck out if another one has at least as many of each; a later one must have
-    more, since of equal instants the first one counts.
+    Sizes are positive, so an instant is struck out if another one has at least as many of each, with 1 layer and with
+    each further one; a later one must have more of some, since of equal instants the first one counts.
     """
-    kept: list[tuple[Instant, dict[str, Count]]] = []
-    for instant in instants:
-        layers, counts = instant.min_layers, _by_size(instant)
-        if any(other.min_layers <= layers and _covers(have, counts) for other, have in kept):
-            continue
-        kept = [(other, have) for other, have in kept if other.min_layers < layers or not _covers(counts, have)]
-        kept.append((instant, counts))
-    return tuple(instant for instant, _ in kept)
+    counted = [by_size(instant) for instant in instants]
+    sizes = sorted({size for counts in counted for size in counts})
+    table = np.array([[counts.get(size, (0, 0)) for size in sizes] for counts in counted])  # (instants, sizes, 2)
+    table[:, :, 0] += table[:, :, 1]
+    table = table.reshape(len(instants), -1)
+    covers = (table[:, None] >= table[None, :]).all(axis=2)  # [i, j]: i has at least what j has
+    layers = np.array([instant.min_layers for instant in instants])
+    earlier = np.tri(len(instants), k=-1, dtype=bool).T
+    struck = (covers & (layers[:, None] <= layers[None, :]) & (earlier | ~covers.T)).any(axis=0)
+    return tuple(instant for instant, out in zip(instants, struck, strict=True) if not out)
 
 
-def _by_size(instant: Instant) -> dict[str, Count]:
-    """How many tensors of each size there are with 1 layer, and how many more with each further one."""
+def by_size(instant: Instant) -> dict[str, Count]:
+    """Its tensors counted by size, whatever their part."""
     counts: dict[str, Count] = {}
     for (_, size), (a, b) in instant.live.items():
         once, per_layer = counts.get(size, (0, 0))
-        counts[size] = (once + a + b, per_layer + b)
+        counts[size] = (once + a, per_layer + b)
     return counts
-
-
-def _covers(greater: dict[str, Count], less: dict[str, Count]) -> bool:
-    """Whether `greater` has at least as many of every size at any depth. Both know the sizes that `less` has."""
-    none = (0, 0)
-    for size, (once, per_layer) in less.items():
-        have = greater.get(size, none)
-        if have[0] < once or have[1] < per_layer:
-            return False
-    return all(size in less or (once >= 0 and per_layer >= 0) for size, (once, per_layer) in greater.items())

@@ -15,10 +15,9 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from solver.memory.ledger import Instant
-from solver.memory.script import Setting, serving_script, training_script
+from solver.memory.ledger import Count, Instant, by_size
+from solver.memory.script import Setting, serving_script, training_script, whole_step
 from solver.memory.tensors import Int, Shape, Tensors, compute_bytes, number_of_chunks
 from solver.recipe import Recipe
 
@@ -37,8 +36,8 @@ PARTS = (
 Moments = dict[str, dict[str, Any]]
 """Moment -> part -> bytes, with the sum of the parts as "total"."""
 
-EXACT_FLOAT = 2**53
-"""Below it, sums of integers are exact in float64, whose matrix product is far faster than that of int64."""
+BLOCK_OF_SHAPES = 8192
+"""Shapes that are added up at a time, so that the sums stay in the processor's cache (measured)."""
 
 _DIMENSIONS = (
     "vocab_size", "hidden_size", "num_layers", "num_heads", "num_kv_heads", "head_dim", "intermediate_size",
@@ -52,14 +51,20 @@ def predict(shape: Shape, recipe: Recipe) -> Moments:
     said in `solver.verify.dry_run`.
     """
     if not _is_array(shape):
-        return {moment: _largest(tensors, instants, shape.num_layers) for moment, tensors, instants in _passes(shape, recipe)}
-    shape, size = _broadcast(shape)
+        return {
+            moment: _parts(tensors, _largest(tensors, instants, shape.num_layers), shape.num_layers)
+            for moment, tensors, instants in _passes(shape, recipe)
+        }
+    shapes = _broadcast(shape)
     moments: Moments = {}
-    for rows, group in _groups(shape, size, recipe):
+    for rows, group in _groups(shapes):
         for moment, tensors, instants in _passes(group, recipe):
-            figures = moments.setdefault(moment, {part: np.zeros(size, np.int64) for part in (*PARTS, "total")})
-            for part, values in _evaluate(tensors, instants, group.num_layers).items():
-                figures[part][rows] = values
+            figures = moments.setdefault(moment, {part: np.zeros(shapes.size, np.int64) for part in (*PARTS, "total")})
+            winners = _winners(tensors, instants, group.num_layers)
+            for winner in np.unique(winners):
+                parts = _parts(tensors, instants[winner], group.num_layers)
+                for part, values in parts.items():
+                    figures[part][rows] = np.where(winners == winner, values, figures[part][rows])
     return moments
 
 
@@ -67,14 +72,11 @@ def peak_bytes(shape: Shape, recipe: Recipe) -> Int:
     """The largest total of all moments, without the parts: what a search over many shapes needs."""
     if not _is_array(shape):
         return max(int(figures["total"]) for figures in predict(shape, recipe).values())
-    shape, size = _broadcast(shape)
-    peaks = np.zeros(size, np.int64)
-    for rows, group in _groups(shape, size, recipe):
-        totals = [
-            _totals(_Table.of(instants), tensors, group.num_layers)[0].max(axis=0)
-            for _, tensors, instants in _passes(group, recipe)
-        ]
-        peaks[rows] = np.rint(np.maximum.reduce(totals)).astype(np.int64)
+    shapes = _broadcast(shape)
+    peaks = np.zeros(shapes.size, np.int64)
+    for rows, group in _groups(shapes):
+        for tensors, instants in _one_pass(group, recipe):
+            peaks[rows] = np.maximum(peaks[rows], _maximum(tensors, instants, group.num_layers))
     return peaks
 
 
@@ -94,6 +96,14 @@ def _passes(shape: Shape, recipe: Recipe) -> Iterator[tuple[str, Tensors, tuple[
     yield "prefill", Tensors(shape, recipe, recipe.prompt, recipe.prompt), serving_script(prefill, decode=False, decodes=decodes)
     decode = replace(setting, one_token=True)
     yield "decode", Tensors(shape, recipe, 1, recipe.seq_len), serving_script(decode, decode=True, decodes=decodes)
+
+
+def _one_pass(shape: Shape, recipe: Recipe) -> Iterator[tuple[Tensors, tuple[Instant, ...]]]:
+    """Sizes and instants, those of all moments of a training step together."""
+    if recipe.mode == "train":
+        yield Tensors(shape, recipe, recipe.seq_len, recipe.seq_len), whole_step(_setting(shape, recipe))
+    else:
+        yield from ((tensors, instants) for _, tensors, instants in _passes(shape, recipe))
 
 
 def _setting(shape: Shape, recipe: Recipe) -> Setting:
@@ -153,94 +163,103 @@ class _Shapes:
     qk_norm: bool
     final_norm: bool
 
+    @property
+    def size(self) -> int:
+        return int(self.num_layers.size)
+
 
 def _is_array(shape: Shape) -> bool:
     return any(isinstance(getattr(shape, name), np.ndarray) for name in _DIMENSIONS)
 
 
-def _broadcast(shape: Shape) -> tuple[_Shapes, int]:
+def _broadcast(shape: Shape) -> _Shapes:
     arrays = np.broadcast_arrays(*(np.asarray(getattr(shape, name), np.int64) for name in _DIMENSIONS))
     rest = {name: getattr(shape, name) for name in _Shapes.__slots__ if name not in _DIMENSIONS}
-    return _Shapes(**dict(zip(_DIMENSIONS, arrays, strict=True)), **rest), arrays[0].size
+    return _Shapes(**dict(zip(_DIMENSIONS, map(np.ravel, arrays), strict=True)), **rest)
 
 
-def _groups(shape: _Shapes, size: int, recipe: Recipe) -> Iterator[tuple[Any, _Shapes]]:
-    """Shapes for which the same script is run: (rows, their shapes)."""
+def _groups(shape: _Shapes) -> Iterator[tuple[Any, _Shapes]]:
+    """Shapes for which the same script is run, in blocks: (rows, their shapes)."""
     H, K = shape.num_heads, shape.num_kv_heads
     key = (H != K) + 2 * (H == 1) + 4 * (K == 1)
-    for value in np.unique(key):
+    for value in np.flatnonzero(np.bincount(key)):
         rows = np.flatnonzero(key == value)
-        if rows.size == size:
-            yield slice(None), shape
-        else:
-            yield rows, replace(shape, **{name: getattr(shape, name)[rows] for name in _DIMENSIONS})
+        for start in range(0, rows.size, BLOCK_OF_SHAPES):
+            block = rows[start : start + BLOCK_OF_SHAPES]
+            yield block, replace(shape, **{name: getattr(shape, name)[block] for name in _DIMENSIONS})
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Table:
-    """Instants as whole numbers: a row each, a column for each size, then one for each size times the layers."""
-
-    sizes: tuple[str, ...]
-    layered: tuple[str, ...]
-    parts: npt.NDArray[np.float64]
-    """(parts, instants, columns)"""
-    totals: npt.NDArray[np.float64]
-    """(instants, columns)"""
-    min_layers: npt.NDArray[np.int64]
-
-    @staticmethod
-    @lru_cache(maxsize=1024)
-    def of(instants: tuple[Instant, ...]) -> _Table:
-        entries = [(i, *entry, *count) for i, instant in enumerate(instants) for entry, count in instant.live.items()]
-        sizes = tuple(sorted({size for _, _, size, a, _ in entries if a}))
-        layered = tuple(sorted({size for _, _, size, _, b in entries if b}))
-        parts = np.zeros((len(PARTS), len(instants), len(sizes) + len(layered)))
-        for i, part, size, a, b in entries:
-            if a:
-                parts[PARTS.index(part), i, sizes.index(size)] += a
-            if b:
-                parts[PARTS.index(part), i, len(sizes) + layered.index(size)] += b
-        return _Table(sizes, layered, parts, parts.sum(axis=0), np.array([instant.min_layers for instant in instants]))
+def _running(tensors: Tensors, instants: tuple[Instant, ...], layers: Any) -> Iterator[Any]:
+    """The total of each instant, reached from the one before it; the array is reused. -1 where it does not exist."""
+    total = np.zeros(layers.size, np.int64)
+    shallowest = layers.min()
+    for instant, (once, per_layer) in zip(instants, _changes(instants), strict=True):
+        for size, count in once:
+            if count == 1:
+                total += tensors[size]
+            elif count == -1:
+                total -= tensors[size]
+            else:
+                total += count * tensors[size]
+        if per_layer:
+            total += layers * sum(count * tensors[size] for size, count in per_layer)
+        yield total if shallowest >= instant.min_layers else np.where(layers >= instant.min_layers, total, -1)
 
 
-def _totals(
-    table: _Table, tensors: Tensors, layers: npt.NDArray[np.int64]
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """(instants, shapes) totals, and the (columns, shapes) numbers that they were made from."""
-    columns = np.empty((len(table.sizes) + len(table.layered), layers.size))
-    for row, size in enumerate(table.sizes):
-        columns[row] = tensors[size]
-    for row, size in enumerate(table.layered, start=len(table.sizes)):
-        columns[row] = tensors[size] * layers
-    totals = table.totals @ columns
-    if layers.min() < table.min_layers.max():
-        totals[layers[None, :] < table.min_layers[:, None]] = -1
-    return totals, columns
+def _maximum(tensors: Tensors, instants: tuple[Instant, ...], layers: Any) -> Any:
+    largest = np.full(layers.size, -1)
+    for total in _running(tensors, instants, layers):
+        np.maximum(largest, total, out=largest)
+    return largest
 
 
-def _evaluate(tensors: Tensors, instants: tuple[Instant, ...], layers: npt.NDArray[np.int64]) -> dict[str, Any]:
-    table = _Table.of(instants)
-    totals, columns = _totals(table, tensors, layers)
-    winners = totals.argmax(axis=0)
-    figures = np.empty((len(PARTS), layers.size), np.int64)
-    for winner in np.unique(winners):
-        rows = np.flatnonzero(winners == winner)
-        figures[:, rows] = np.rint(table.parts[:, winner] @ columns[:, rows])
-    return dict(zip(PARTS, figures, strict=True)) | {"total": figures.sum(axis=0)}
+def _winners(tensors: Tensors, instants: tuple[Instant, ...], layers: Any) -> Any:
+    """The index of the first of the largest instants."""
+    largest, winners = np.full(layers.size, -1), np.zeros(layers.size, np.int64)
+    for index, total in enumerate(_running(tensors, instants, layers)):
+        winners[total > largest] = index
+        np.maximum(largest, total, out=largest)
+    return winners
+
+
+Change = tuple[tuple[str, int], ...]
+
+
+@lru_cache(maxsize=1024)
+def _changes(instants: tuple[Instant, ...]) -> tuple[tuple[Change, Change], ...]:
+    """What each instant has more or less than the one before, by size: (tensors, tensors for each layer)."""
+    changes = []
+    before: dict[str, Count] = {}
+    for instant in instants:
+        now = by_size(instant)
+        differences = {
+            size: (now.get(size, (0, 0))[0] - before.get(size, (0, 0))[0], now.get(size, (0, 0))[1] - before.get(size, (0, 0))[1])
+            for size in now.keys() | before.keys()
+        }  # fmt: skip
+        changes.append(
+            (
+                tuple((size, a) for size, (a, _) in differences.items() if a),
+                tuple((size, b) for size, (_, b) in differences.items() if b),
+            )
+        )
+        before = now
+    return tuple(changes)
 
 
 # ---- one shape ----
 
 
-def _largest(tensors: Tensors, instants: tuple[Instant, ...], layers: int) -> dict[str, int]:
-    """The parts of the first of the largest instants, in Python's own integers."""
-    figures = (_parts(tensors, instant, layers) for instant in instants if instant.min_layers <= layers)
-    return max(figures, key=lambda parts: parts["total"])
+def _largest(tensors: Tensors, instants: tuple[Instant, ...], layers: int) -> Instant:
+    """The first of the largest instants, in Python's own integers."""
+    return max(
+        (instant for instant in instants if instant.min_layers <= layers),
+        key=lambda instant: sum((a + b * layers) * tensors[size] for (_, size), (a, b) in instant.live.items()),
+    )
 
 
-def _parts(tensors: Tensors, instant: Instant, layers: int) -> dict[str, int]:
-    parts = dict.fromkeys(PARTS, 0)
+def _parts(tensors: Tensors, instant: Instant, layers: Any) -> dict[str, Any]:
+    parts: dict[str, Any] = dict.fromkeys(PARTS, 0)
     for (part, size), (a, b) in instant.live.items():
-        if a or b:
+        if (a, b) != (0, 0):
             parts[part] += (a + b * layers) * tensors[size]
     return parts | {"total": sum(parts.values())}

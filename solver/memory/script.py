@@ -91,6 +91,12 @@ def training_script(s: Setting) -> Script:
 
 
 @lru_cache(maxsize=256)
+def whole_step(s: Setting) -> tuple[Instant, ...]:
+    """The instants of a training step that can be its peak, whatever their moment."""
+    return binding([instant for instants in training_script(s).values() for instant in instants])
+
+
+@lru_cache(maxsize=256)
 def serving_script(s: Setting, *, decode: bool, decodes: bool) -> tuple[Instant, ...]:
     """The instants of a prefill or of decoding one token that can be its peak.
 
