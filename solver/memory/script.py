@@ -38,7 +38,7 @@ class Setting:
     optimizer: str
     checkpointed: bool
     kernel: str
-    """flash, efficient or eager."""
+    """flash, padded (flash on heads filled up to a multiple of 8), efficient or eager."""
     chunks: int
     """Of the chunked loss; 0 for the plain one."""
     tied: bool
@@ -242,7 +242,7 @@ class _Forward:
                 free("fused")
         if s.infer:
             free("k", "v")  # copied into the cache
-        (self.eager if s.kernel == "eager" else self.kernel)()
+        {"eager": self.eager, "padded": self.padded}.get(s.kernel, self.kernel)()
         self.copy("o", "o")
         take(a="hidden")
         self.attention_returns()
@@ -283,6 +283,17 @@ class _Forward:
             self.ledger.take(o="query", lse="lse" if self.s.kernel == "flash" else "lse32", seed="unit", offset="unit")
             self.saved("lse")
         self.saved("seed", "offset")
+
+    def padded(self) -> None:
+        """Flash on padded copies; what the next projection reads is cut out of its output, a copy for two heads on."""
+        take = self.ledger.take
+        take(q_flat="padded_query")
+        take(k_flat="padded_key")
+        take(v_flat="padded_key")
+        take(o_heads="padded_query", lse="lse", seed="unit", offset="unit")
+        self.saved("q_flat", "k_flat", "v_flat", "lse", "seed", "offset")
+        if not self.s.one_head:
+            take(o="query")
 
     def eager(self) -> None:
         """softmax(q k^T) v with every tensor in memory."""
@@ -359,7 +370,11 @@ class _Forward:
     def attention_returns(self) -> None:
         """What bmm copied is saved in place of what it copied from."""
         s, free = self.s, self.ledger.free
-        self.saved("n1", "o")
+        self.saved("n1", *([] if s.kernel == "padded" and s.one_head else ["o"]))
+        if s.kernel == "padded":
+            self.saved("o_heads")
+            free("q", *([] if s.infer else ["k", "v"]))
+            return
         if s.kernel != "eager":
             self.saved("q", *([] if s.infer else ["k", "v"]))
             return
@@ -725,9 +740,10 @@ class _Backward:
 
     def attention(self, gradient: list[str]) -> None:
         s, take, free = self.s, self.ledger.take, self.ledger.free
-        self.linear("o", "o", "d_o", "query", *gradient, *(["o"] if s.kernel == "eager" else []))
+        own_copy = s.kernel == "eager" or (s.kernel == "padded" and not s.one_head)
+        self.linear("o", "o", "d_o", "query", *gradient, *(["o"] if own_copy else []))
         self.weight("o")
-        (self.eager if s.kernel == "eager" else self.kernel)()
+        {"eager": self.eager, "padded": self.padded}.get(s.kernel, self.kernel)()
         self.rotate("k", "key")
         self.rotate("q", "query")
         take(d_fused="fused")
@@ -757,16 +773,27 @@ class _Backward:
             self.ledger.settle("gradients", "d_bias")
 
     def kernel(self) -> None:
-        """Flash's backward sums dq in float32; both kernels make dk and dv per query head if heads are grouped."""
-        s, workspace = self.s, {}
-        if s.kernel == "flash":
-            workspace = {"softmax_sum": "softmax_sum", "dq_sum": "dq_sum"}
-        else:
+        """Both kernels make dk and dv per query head if heads are grouped."""
+        workspace = {"softmax_sum": "softmax_sum", "dq_sum": "dq_sum"}
+        if self.s.kernel == "efficient":
             workspace = {"row_sum": "lse32"}
-        if s.grouped:
+        if self.s.grouped:
             workspace |= {"dk_heads": "expanded", "dv_heads": "expanded"}
         self.ledger.take(d_q="query", d_k="key", d_v="key", **workspace)
         self.ledger.free("d_o", "o", "lse", "seed", "offset", "q", "k", "v", *workspace)
+
+    def padded(self) -> None:
+        take, free = self.ledger.take, self.ledger.free
+        take(d_o_heads="padded_query")
+        free("d_o")
+        workspace = {"softmax_sum": "softmax_sum", "dq_sum": "dq_sum"}
+        if self.s.grouped:
+            workspace |= {"dk_heads": "padded_expanded", "dv_heads": "padded_expanded"}
+        take(d_q_flat="padded_query", d_k_flat="padded_key", d_v_flat="padded_key", **workspace)
+        free("d_o_heads", "o_heads", "lse", "seed", "offset", "q_flat", "k_flat", "v_flat", *workspace)
+        for name, size in (("v", "key"), ("k", "key"), ("q", "query")):
+            take(**{f"d_{name}": size})
+            free(f"d_{name}_flat")
 
     def eager(self) -> None:
         s, take, free = self.s, self.ledger.take, self.ledger.free

@@ -232,6 +232,16 @@ class Tensors:
         """Keys or values repeated for every query head of their group."""
         return self.e * self.B * self.H * self.S * self.D
 
+    def padded_query(self) -> Any:
+        """Queries whose heads are filled up to a multiple of 8 numbers, as flash wants them."""
+        return self.e * self.N * self.H * multiple(self.D, 8)
+
+    def padded_key(self) -> Any:
+        return self.e * self.B * self.S * self.K * multiple(self.D, 8)
+
+    def padded_expanded(self) -> Any:
+        return self.e * self.B * self.S * self.H * multiple(self.D, 8)
+
     def score(self) -> Any:
         """Every query against every key: B H T S numbers."""
         return self.e * self.B * self.H * self.T * self.S
