@@ -35,7 +35,7 @@ class RMSNorm(nn.Module):
         self.weight = nn.Parameter(torch.empty(size))
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.rms_norm(x, self.weight.shape, self.weight, self.eps)
+        return cast(F.rms_norm(x, self.weight.shape, self.weight, self.eps))
 
 
 class LayerCache:
@@ -86,19 +86,22 @@ class CausalAttention(nn.Module):
     def forward(
         self, x: Tensor, cos: Tensor, sin: Tensor, kind: AttentionKind, cache: LayerCache | None, start: int
     ) -> Tensor:
-        B, T, _ = x.shape
-        fused = self.qkv(x).view(B, T, -1, self.head_dim)  # (B, T, H + 2K, D)
-        q, k, v = fused.split([self.num_heads, self.num_kv_heads, self.num_kv_heads], dim=2)
-        q = rotate(self.q_norm(q), cos, sin).transpose(1, 2)  # (B, H, T, D)
-        k = rotate(self.k_norm(k), cos, sin).transpose(1, 2)  # (B, K, T, D)
-        # v is a view: without this copy, attention would keep the whole fused tensor for its backward
-        v = v.contiguous().transpose(1, 2)  # (B, K, T, D)
+        q, k, v = self.project(x, cos, sin)
         if cache is not None:
             k, v = cache.extend(k, v, start)
         dropout = self.dropout if self.training else 0.0
         attend = eager_attention if kind == "eager" else sdpa_attention
         y = attend(q, k, v, dropout)  # (B, H, T, D)
-        return self.o(y.transpose(1, 2).reshape(B, T, -1))
+        return self.o(y.transpose(1, 2).flatten(2))
+
+    def project(self, x: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Rotated queries (B, H, T, D) and keys, and values (B, K, T, D)."""
+        fused = self.qkv(x).unflatten(2, (-1, self.head_dim))  # (B, T, H + 2K, D)
+        q, k, v = fused.split([self.num_heads, self.num_kv_heads, self.num_kv_heads], dim=2)
+        q = rotate(self.q_norm(q), cos, sin)
+        k = rotate(self.k_norm(k), cos, sin)
+        v = v.contiguous()  # a view would keep the whole fused tensor for the backward of attention
+        return q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
 
 
 class SwiGLU(nn.Module):
@@ -111,7 +114,6 @@ class SwiGLU(nn.Module):
         self.down = nn.Linear(config.intermediate_size, config.hidden_size, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = cast_once(x)
         return self.down(F.silu(self.gate(x)) * self.up(x))
 
 
@@ -315,8 +317,8 @@ def autocast_is_on(x: Tensor) -> bool:
     return torch.amp.is_autocast_available(device_type) and torch.is_autocast_enabled(device_type)
 
 
-def cast_once(x: Tensor) -> Tensor:
-    """x in autocast's dtype. Two linears that read x would otherwise cast it twice and keep both copies."""
+def cast(x: Tensor) -> Tensor:
+    """x in autocast's dtype. Each linear that reads x would otherwise keep its own copy, beside the float32 original."""
     return x.to(torch.get_autocast_dtype(x.device.type)) if autocast_is_on(x) else x
 
 

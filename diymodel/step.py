@@ -93,6 +93,7 @@ def training_step(
         if recipe.loss == "chunked":
             mark("forward_end")
             loss = chunked_loss(hidden, model.lm_head.weight, labels)
+            del hidden
         else:
             logits = model.lm_head(hidden)
             del hidden
@@ -100,7 +101,9 @@ def training_step(
             loss = token_loss(logits, labels) / _num_labels(labels)
             del logits
     mark("loss")
-    backward(scaler.scale(loss) if scaler else loss)
+    scaled = scaler.scale(loss) if scaler else loss
+    loss = loss.detach()  # the graph belongs to `scaled` alone, so that it dies as the backward pass consumes it
+    backward(scaled)
     mark("backward")
     if scaler:
         scaler.step(optimizer)
@@ -108,7 +111,7 @@ def training_step(
     else:
         optimizer.step()
     mark("optimizer_step")
-    return loss.detach()
+    return loss
 
 
 def next_tokens(input_ids: Tensor) -> Tensor:

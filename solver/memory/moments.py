@@ -1,18 +1,24 @@
-"""Bytes of each part at each moment of a step, in closed form, on ints and int64 arrays alike.
+"""The closed form: bytes at every moment of a step, by part, from the integers of a shape.
 
-V vocab_size  h hidden_size  L num_layers  H num_heads  K num_kv_heads  d head_dim  f intermediate_size
-n tokens of the micro-batch   s seq_len   a bytes of an activation   r bytes of the residual stream   w of a weight
+A moment is the largest of a few named instants (`solver.memory.script`). An instant is a sum of tensors
+(`solver.memory.tensors`): a whole number of each size, plus a whole number for each layer. Equal to the dry run
+(`solver.verify.dry_run`) to the byte, on torch 2.15.
+
+A shape is a `DIYConfig`, or the same names with int64 arrays in place of the ints; then every figure is an array.
 """
 
 from __future__ import annotations
 
-from functools import reduce
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
-from solver import counts
-from solver.counts import Int
+from solver.memory.ledger import Count, Instant, by_size
+from solver.memory.script import Setting, serving_script, training_script, whole_step
+from solver.memory.tensors import Int, Shape, Tensors, compute_bytes, number_of_chunks
 from solver.recipe import Recipe
 
 PARTS = (
@@ -27,75 +33,245 @@ PARTS = (
     "buffers",
 )
 
-Moments = dict[str, dict[str, Int]]
+Moments = dict[str, dict[str, Any]]
+"""Moment -> part -> bytes, with the sum of the parts as "total"."""
+
+BLOCK_OF_SHAPES = 8192
+"""Shapes that are added up at a time, so that the sums stay in the processor's cache (measured)."""
+
+MAX_FLASH_HEAD_DIM = 256
+"""check_head_dim_size_flash in torch/aten/src/ATen/native/transformers/cuda/sdp_utils.cpp."""
+
+_DIMENSIONS = (
+    "vocab_size", "hidden_size", "num_layers", "num_heads", "num_kv_heads", "head_dim", "intermediate_size",
+)  # fmt: skip
 
 
-def predict(shape: Any, recipe: Recipe) -> Moments:
-    """moment -> part -> bytes."""
-    return _infer(shape, recipe) if recipe.mode == "infer" else _train(shape, recipe)
+def predict(shape: Shape, recipe: Recipe) -> Moments:
+    """Bytes of every part at every moment: ints for a `DIYConfig`, int64 arrays for a shape of arrays.
+
+    Moments: forward_end, loss, backward, optimizer_step in training; prefill, decode in inference. What each means is
+    said in `solver.verify.dry_run`.
+    """
+    if not _is_array(shape):
+        return {
+            moment: _parts(tensors, _largest(tensors, instants, shape.num_layers), shape.num_layers)
+            for moment, tensors, instants in _passes(shape, recipe)
+        }
+    shapes = _broadcast(shape)
+    moments: Moments = {}
+    for rows, group in _groups(shapes):
+        for moment, tensors, instants in _passes(group, recipe):
+            figures = moments.setdefault(moment, {part: np.zeros(shapes.size, np.int64) for part in (*PARTS, "total")})
+            winners = _winners(tensors, instants, group.num_layers)
+            for winner in np.unique(winners):
+                parts = _parts(tensors, instants[winner], group.num_layers)
+                for part, values in parts.items():
+                    figures[part][rows] = np.where(winners == winner, values, figures[part][rows])
+    return moments
 
 
-def peak_bytes(shape: Any, recipe: Recipe) -> Int:
-    """The largest total over the moments, for a config or for columns of shapes."""
-    totals = [sum(parts.values()) for parts in predict(shape, recipe).values()]
-    return max(totals) if all(isinstance(total, int) for total in totals) else reduce(np.maximum, totals)
+def peak_bytes(shape: Shape, recipe: Recipe) -> Int:
+    """The largest total of all moments, without the parts: what a search over many shapes needs."""
+    if not _is_array(shape):
+        return max(int(figures["total"]) for figures in predict(shape, recipe).values())
+    shapes = _broadcast(shape)
+    peaks = np.zeros(shapes.size, np.int64)
+    for rows, group in _groups(shapes):
+        for tensors, instants in _one_pass(group, recipe):
+            peaks[rows] = np.maximum(peaks[rows], _maximum(tensors, instants, group.num_layers))
+    return peaks
 
 
-def _train(shape: Any, recipe: Recipe) -> Moments:
-    weight, activation, residual = _bytes(recipe)
-    params, n = counts.total(shape), recipe.tokens
-    copies = 0 if weight == activation else activation * (params - counts.embedding(shape))
-    base = {
-        "weights": weight * params,
-        "optimizer": _optimizer_states(recipe) * weight * params,
-        "buffers": 8 * n + 4 * shape.max_seq_len * shape.head_dim,
-    }
-    layer = _layer_activations(shape, recipe, activation, residual)
-    stored = shape.num_layers * (n * shape.hidden_size * residual if recipe.checkpointing == "full" else layer)
-    recomputed = layer if recipe.checkpointing == "full" else 0 * layer
-    live = min(n, 1024) if recipe.loss == "chunked" else n
-    logits = live * shape.vocab_size
-    step = weight * params if recipe.optimizer == "adamw-foreach" else 0 * params
-    return {
-        "forward_end": _parts(base, weight_copies=copies, activations=stored, logits_loss=activation * logits),
-        "loss": _parts(base, weight_copies=copies, activations=stored, logits_loss=(activation + 8) * logits),
-        "backward": _parts(
-            base,
-            weight_copies=copies,
-            activations=stored + recomputed,
-            gradients=weight * params,
-        ),
-        "optimizer_step": _parts(base, gradients=weight * params, temporaries=step),
-    }
+# ---- which script ----
 
 
-def _infer(shape: Any, recipe: Recipe) -> Moments:
-    _, activation, residual = _bytes(recipe)
-    cache = 2 * shape.num_layers * recipe.tokens * shape.num_kv_heads * shape.head_dim * activation
-    base = {"weights": 4 * counts.total(shape), "kv_cache": cache, "buffers": 4 * shape.max_seq_len * shape.head_dim}
-    working = recipe.tokens * (2 * shape.hidden_size * residual + 3 * shape.intermediate_size * activation)
-    return {"prefill": _parts(base, temporaries=working), "decode": _parts(base, temporaries=0 * working)}
+def _passes(shape: Shape, recipe: Recipe) -> Iterator[tuple[str, Tensors, tuple[Instant, ...]]]:
+    """Each moment with the sizes of its pass and the instants that can be its peak."""
+    setting = _setting(shape, recipe)
+    if recipe.mode == "train":
+        tensors = Tensors(shape, recipe, recipe.seq_len, recipe.seq_len)
+        for moment, instants in training_script(setting).items():
+            yield moment, tensors, instants
+        return
+    decodes = recipe.prompt < recipe.seq_len
+    prefill = replace(setting, one_token=recipe.prompt == 1)
+    yield "prefill", Tensors(shape, recipe, recipe.prompt, recipe.prompt), serving_script(prefill, decode=False, decodes=decodes)
+    decode = replace(setting, one_token=True)
+    yield "decode", Tensors(shape, recipe, 1, recipe.seq_len), serving_script(decode, decode=True, decodes=decodes)
 
 
-def _bytes(recipe: Recipe) -> tuple[int, int, int]:
-    """Bytes of one weight, one activation, one element of the residual stream."""
-    if recipe.precision == "32-true":
-        return 4, 4, 4
-    return (2, 2, 2) if recipe.precision == "bf16-true" else (4, 2, 4)
+def _one_pass(shape: Shape, recipe: Recipe) -> Iterator[tuple[Tensors, tuple[Instant, ...]]]:
+    """Sizes and instants, those of all moments of a training step together."""
+    if recipe.mode == "train":
+        yield Tensors(shape, recipe, recipe.seq_len, recipe.seq_len), whole_step(_setting(shape, recipe))
+    else:
+        yield from ((tensors, instants) for _, tensors, instants in _passes(shape, recipe))
 
 
-def _optimizer_states(recipe: Recipe) -> int:
-    return {"adamw": 2, "adamw-foreach": 2, "sgd": 0, "sgd-momentum": 1}[recipe.optimizer]
+def _setting(shape: Shape, recipe: Recipe) -> Setting:
+    """What the script branches on. Of a group of shapes, the first one speaks for all."""
+    H, K = _first(shape.num_heads), _first(shape.num_kv_heads)
+    train = recipe.mode == "train"
+    return Setting(
+        infer=not train,
+        mixed=recipe.precision.endswith("mixed"),
+        half=compute_bytes(recipe) == 2,
+        scaler=recipe.precision == "16-mixed",
+        optimizer=recipe.optimizer,
+        checkpointed=train and recipe.checkpointing == "full",
+        kernel=kernel_of(_first(shape.head_dim), recipe),
+        chunks=number_of_chunks(recipe) if recipe.loss == "chunked" else 0,
+        tied=shape.tie_embeddings,
+        bias=shape.qkv_bias,
+        qk_norm=shape.qk_norm,
+        final_norm=shape.final_norm,
+        dropout=train and shape.dropout > 0,
+        grouped=H != K,
+        one_sequence=recipe.micro_batch == 1,
+        one_head=H == 1,
+        one_kv_head=K == 1,
+    )
 
 
-def _layer_activations(shape: Any, recipe: Recipe, activation: int, residual: int) -> Int:
-    n, width = recipe.tokens, shape.num_heads * shape.head_dim
-    kept = 2 * shape.hidden_size * (residual + activation) + 4 * shape.intermediate_size * activation
-    kept = kept + (2 * width + 2 * shape.num_kv_heads * shape.head_dim) * activation + 4 * (shape.num_heads + 2)
-    scores = shape.num_heads * recipe.seq_len * 6 if recipe.attention == "eager" else 0
-    masks = 2 * shape.hidden_size if shape.dropout else 0
-    return n * (kept + scores + masks)
+def kernel_of(head_dim: int, recipe: Recipe) -> str:
+    """The attention that a card runs: the table in `solver.verify.dry_run.kernels`.
+
+    Where that table ends in the math path, which materialises the scores too, this says eager: the one corner that is
+    not exact. It is reached by a head_dim that is not a multiple of 4 in float32, or above 256 and not one of 8.
+    """
+    if recipe.attention == "eager":
+        return "eager"
+    if compute_bytes(recipe) == 4:
+        return "efficient" if head_dim % 4 == 0 else "eager"
+    if head_dim <= MAX_FLASH_HEAD_DIM:
+        return "flash" if head_dim % 8 == 0 else "padded"
+    return "efficient" if head_dim % 8 == 0 else "eager"
 
 
-def _parts(base: dict[str, Int], **parts: Int) -> dict[str, Int]:
-    return {part: base.get(part, parts.get(part, 0)) for part in PARTS}
+def _first(value: Any) -> int:
+    return int(value[0]) if isinstance(value, np.ndarray) else value
+
+
+# ---- many shapes ----
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Shapes:
+    """A `Shape` of arrays of one length."""
+
+    vocab_size: Any
+    hidden_size: Any
+    num_layers: Any
+    num_heads: Any
+    num_kv_heads: Any
+    head_dim: Any
+    intermediate_size: Any
+    max_seq_len: int
+    dropout: float
+    tie_embeddings: bool
+    qkv_bias: bool
+    qk_norm: bool
+    final_norm: bool
+
+    @property
+    def size(self) -> int:
+        return int(self.num_layers.size)
+
+
+def _is_array(shape: Shape) -> bool:
+    return any(isinstance(getattr(shape, name), np.ndarray) for name in _DIMENSIONS)
+
+
+def _broadcast(shape: Shape) -> _Shapes:
+    arrays = np.broadcast_arrays(*(np.asarray(getattr(shape, name), np.int64) for name in _DIMENSIONS))
+    rest = {name: getattr(shape, name) for name in _Shapes.__slots__ if name not in _DIMENSIONS}
+    return _Shapes(**dict(zip(_DIMENSIONS, map(np.ravel, arrays), strict=True)), **rest)
+
+
+def _groups(shape: _Shapes) -> Iterator[tuple[Any, _Shapes]]:
+    """Shapes for which the same script is run, in blocks: (rows, their shapes)."""
+    H, K = shape.num_heads, shape.num_kv_heads
+    D = shape.head_dim
+    key = (H != K) + 2 * (H == 1) + 4 * (K == 1) + 8 * (D > MAX_FLASH_HEAD_DIM) + 16 * (D % 8 != 0) + 32 * (D % 4 != 0)
+    for value in np.flatnonzero(np.bincount(key)):
+        rows = np.flatnonzero(key == value)
+        for start in range(0, rows.size, BLOCK_OF_SHAPES):
+            block = rows[start : start + BLOCK_OF_SHAPES]
+            yield block, replace(shape, **{name: getattr(shape, name)[block] for name in _DIMENSIONS})
+
+
+def _running(tensors: Tensors, instants: tuple[Instant, ...], layers: Any) -> Iterator[Any]:
+    """The total of each instant, reached from the one before it; the array is reused. -1 where it does not exist."""
+    total = np.zeros(layers.size, np.int64)
+    shallowest = layers.min()
+    for instant, (once, per_layer) in zip(instants, _changes(instants), strict=True):
+        for size, count in once:
+            if count == 1:
+                total += tensors[size]
+            elif count == -1:
+                total -= tensors[size]
+            else:
+                total += count * tensors[size]
+        if per_layer:
+            total += layers * sum(count * tensors[size] for size, count in per_layer)
+        yield total if shallowest >= instant.min_layers else np.where(layers >= instant.min_layers, total, -1)
+
+
+def _maximum(tensors: Tensors, instants: tuple[Instant, ...], layers: Any) -> Any:
+    largest = np.full(layers.size, -1)
+    for total in _running(tensors, instants, layers):
+        np.maximum(largest, total, out=largest)
+    return largest
+
+
+def _winners(tensors: Tensors, instants: tuple[Instant, ...], layers: Any) -> Any:
+    """The index of the first of the largest instants."""
+    largest, winners = np.full(layers.size, -1), np.zeros(layers.size, np.int64)
+    for index, total in enumerate(_running(tensors, instants, layers)):
+        winners[total > largest] = index
+        np.maximum(largest, total, out=largest)
+    return winners
+
+
+Change = tuple[tuple[str, int], ...]
+
+
+@lru_cache(maxsize=1024)
+def _changes(instants: tuple[Instant, ...]) -> tuple[tuple[Change, Change], ...]:
+    """What each instant has more or less than the one before, by size: (tensors, tensors for each layer)."""
+    changes = []
+    before: dict[str, Count] = {}
+    for instant in instants:
+        now = by_size(instant)
+        differences = {
+            size: (now.get(size, (0, 0))[0] - before.get(size, (0, 0))[0], now.get(size, (0, 0))[1] - before.get(size, (0, 0))[1])
+            for size in now.keys() | before.keys()
+        }  # fmt: skip
+        changes.append(
+            (
+                tuple((size, a) for size, (a, _) in differences.items() if a),
+                tuple((size, b) for size, (_, b) in differences.items() if b),
+            )
+        )
+        before = now
+    return tuple(changes)
+
+
+# ---- one shape ----
+
+
+def _largest(tensors: Tensors, instants: tuple[Instant, ...], layers: int) -> Instant:
+    """The first of the largest instants, in Python's own integers."""
+    return max(
+        (instant for instant in instants if instant.min_layers <= layers),
+        key=lambda instant: sum((a + b * layers) * tensors[size] for (_, size), (a, b) in instant.live.items()),
+    )
+
+
+def _parts(tensors: Tensors, instant: Instant, layers: Any) -> dict[str, Any]:
+    parts: dict[str, Any] = dict.fromkeys(PARTS, 0)
+    for (part, size), (a, b) in instant.live.items():
+        if (a, b) != (0, 0):
+            parts[part] += (a + b * layers) * tensors[size]
+    return parts | {"total": sum(parts.values())}

@@ -1,0 +1,149 @@
+"""What a CUDA card does and fake tensors do not show: its choice of attention kernel, and kernels' own workspaces.
+
+`scaled_dot_product_attention` asks the driver which kernel the card can run; without a card it takes the one that
+materialises the scores. The table below is that of torch/aten/src/ATen/native/transformers/cuda/sdp_utils.cpp for
+compute capability 8.0 and later with equal lengths or no causal flag:
+
+| dtype | mask | head_dim | kernel |
+|---|---|---|---|
+| fp16, bf16 | none | up to 256 | flash |
+| fp16, bf16 | given, or head_dim above 256 | multiple of 8 | memory-efficient |
+| fp32 | any | multiple of 4 | memory-efficient |
+| else | | | math |
+
+Assumptions: the memory-efficient kernel takes grouped heads (torch 2.15; before, such fp32 models fell to the math path);
+on compute capability 9.0 and 10.0 cuDNN's kernel is preferred to flash, and saves tensors of the same sizes.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+aten = torch.ops.aten
+
+HALF = (torch.float16, torch.bfloat16)
+MAX_FLASH_HEAD_DIM = 256
+
+
+class CardAttention(TorchFunctionMode):
+    """Runs scaled_dot_product_attention on fake CUDA tensors by the kernel that a card would choose."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if func is F.scaled_dot_product_attention and args[0].device.type == "cuda":
+            return card_attention(*args, **kwargs)
+        return func(*args, **kwargs)
+
+
+def card_attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attn_mask: Tensor | None = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    scale: float | None = None,
+    enable_gqa: bool = False,
+) -> Tensor:
+    """scaled_dot_product_attention: q (B, H, T, D), k and v (B, K, S, D) -> (B, H, T, D)."""
+    if torch.is_autocast_enabled("cuda"):  # the composite operator is on autocast's list; the kernels below are not
+        dtype = torch.get_autocast_dtype("cuda")
+        query, key, value = query.to(dtype), key.to(dtype), value.to(dtype)
+        if attn_mask is not None and attn_mask.is_floating_point():
+            attn_mask = attn_mask.to(dtype)
+    kernel = choose_kernel(query, attn_mask is not None)
+    if kernel == "flash":
+        return _flash(query, key, value, dropout_p, is_causal, scale)
+    if kernel == "efficient":
+        return _efficient(query, key, value, attn_mask, dropout_p, is_causal, scale)
+    with torch._C.DisableTorchFunction():
+        return F.scaled_dot_product_attention(
+            query, key, value, attn_mask, dropout_p, is_causal, scale=scale, enable_gqa=enable_gqa
+        )
+
+
+def choose_kernel(query: Tensor, masked: bool) -> str:
+    """The table above: "flash", "efficient" or "math"."""
+    head_dim = query.shape[-1]
+    if query.dtype in HALF:
+        if not masked and head_dim <= MAX_FLASH_HEAD_DIM:
+            return "flash"
+        return "efficient" if head_dim % 8 == 0 else "math"
+    return "efficient" if query.dtype == torch.float32 and head_dim % 4 == 0 else "math"
+
+
+def _flash(q: Tensor, k: Tensor, v: Tensor, dropout: float, causal: bool, scale: float | None) -> Tensor:
+    head_dim = q.shape[-1]
+    if head_dim % 8:  # as the composite operator does: pad_last_dim<8>
+        padding = 8 - head_dim % 8
+        q, k, v = (F.pad(x, (0, padding)) for x in (q, k, v))
+        scale = head_dim**-0.5 if scale is None else scale
+    output: Tensor = aten._scaled_dot_product_flash_attention(q, k, v, dropout, causal, False, scale=scale)[0]
+    return output[..., :head_dim] if head_dim % 8 else output
+
+
+def _efficient(
+    q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, dropout: float, causal: bool, scale: float | None
+) -> Tensor:
+    needs_gradient = torch.is_grad_enabled() and any(x.requires_grad for x in (q, k, v))
+    if mask is not None:
+        if mask.dtype == torch.bool:  # as the composite operator does: convert_boolean_attn_mask
+            mask = torch.zeros_like(mask, dtype=q.dtype).masked_fill_(~mask, -torch.inf)
+        mask = mask.expand(q.shape[0], q.shape[1], q.shape[2], k.shape[2])
+    output: Tensor = aten._scaled_dot_product_efficient_attention(
+        q, k, v, mask, needs_gradient, dropout, causal, scale=scale
+    )[0]
+    return output
+
+
+def workspace_bytes(func: Any, args: tuple[Any, ...]) -> int:
+    """Bytes that a kernel allocates for itself and frees before it returns; 0 for those without a large workspace.
+
+    Left out, each below 0.1 % of any peak seen: reductions, rms_norm's partial weight gradients, the embedding
+    gradient's sorted indices, split-KV accumulators of one-token decoding.
+    """
+    if func is aten._scaled_dot_product_flash_attention_backward.default:
+        return _flash_backward_workspace(query=args[1], key=args[2])
+    if func is aten._scaled_dot_product_efficient_attention_backward.default:
+        return _efficient_backward_workspace(query=args[1], key=args[2])
+    return 0
+
+
+def _flash_backward_workspace(query: Tensor, key: Tensor) -> int:
+    """float32 sums of dq and of the softmax, rounded to the kernel's tiles; one dk and dv per query head if grouped.
+
+    Source: mha_bwd in torch/aten/src/ATen/native/transformers/cuda/flash_attn/flash_api.cpp.
+    """
+    batch, heads, length, head_dim = query.shape
+    rows = batch * heads * _multiple(length, 128)
+    softmax_sum = 4 * rows
+    dq_sum = 4 * rows * _multiple(head_dim, 32 if head_dim <= 128 else 64)
+    expanded = 2 * batch * heads * key.shape[2] * head_dim if key.shape[1] != heads else 0
+    return _block(softmax_sum) + _block(dq_sum) + 2 * _block(expanded)
+
+
+def _efficient_backward_workspace(query: Tensor, key: Tensor) -> int:
+    """float32 row sums; one dk and dv per query head if grouped.
+
+    Source: _efficient_attention_backward in attention_backward.cu beside it (`delta`); grouped heads: the reduction
+    described in pytorch/pytorch#191085 (assumption: in the dtype of the keys).
+    """
+    batch, heads, length, head_dim = query.shape
+    delta = 4 * batch * heads * _multiple(length, 32)
+    expanded = key.element_size() * batch * heads * key.shape[2] * head_dim if key.shape[1] != heads else 0
+    return _block(delta) + 2 * _block(expanded)
+
+
+def _multiple(value: int, of: int) -> int:
+    return -(-value // of) * of
+
+
+def _block(nbytes: int) -> int:
+    return _multiple(nbytes, 512)

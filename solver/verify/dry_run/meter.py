@@ -1,0 +1,145 @@
+"""Live bytes of one device, by part, after every operator: what the caching allocator would hold.
+
+A dispatch mode sees the tensors that operators return; a weak reference to each storage tells when it dies. Works on
+fake tensors and on real ones.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from solver.verify.dry_run.kernels import workspace_bytes
+
+aten = torch.ops.aten
+
+PARTS = (
+    "weights",
+    "weight_copies",
+    "gradients",
+    "optimizer",
+    "activations",
+    "logits_loss",
+    "temporaries",
+    "kv_cache",
+    "buffers",
+)
+_INDEX = {part: index for index, part in enumerate(PARTS)}
+
+BLOCK = 512
+"""Bytes to which the CUDA caching allocator rounds a request (kMinBlockSize, c10/cuda/CUDACachingAllocator.cpp)."""
+
+
+def rounded(nbytes: int) -> int:
+    """Bytes that the allocator sets aside for a request."""
+    return -(-nbytes // BLOCK) * BLOCK
+
+
+@dataclass(frozen=True, slots=True)
+class Instant:
+    """Live bytes, in the order of PARTS, while the operator `op` runs."""
+
+    op: str
+    live: tuple[int, ...]
+
+    @property
+    def total(self) -> int:
+        return sum(self.live)
+
+
+@dataclass(slots=True)
+class _Block:
+    nbytes: int
+    part: str
+    reference: weakref.ref[Any]
+
+
+class Meter(TorchDispatchMode):
+    """Follows storages on one type of device.
+
+    Attributes:
+        part_of_new: names the part that a newly made tensor belongs to.
+        instants: one per operator that made something, in order; the caller empties it.
+    """
+
+    def __init__(self, device_type: str) -> None:
+        super().__init__()
+        self.device_type = device_type
+        self.part_of_new: Callable[[], str] = lambda: "temporaries"
+        self.instants: list[Instant] = []
+        self._live = [0] * len(PARTS)
+        self._blocks: dict[int, _Block] = {}
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if func is aten._local_scalar_dense.default and type(args[0]) is not Tensor:
+            return _value_of_fake(args[0])
+        result = func(*args, **(kwargs or {}))
+        made = False
+        for tensor in _tensors(result):
+            made |= self._follow(tensor, lambda: self._part(func, args))
+        workspace = workspace_bytes(func, args) if self.device_type == "cuda" else 0
+        if made or workspace:
+            self.record(str(func), workspace)
+        return result
+
+    def adopt(self, tensor: Tensor, part: str) -> None:
+        """Count a tensor that was made elsewhere, or move one to another part."""
+        if self._follow(tensor, lambda: part):
+            return
+        block = self._blocks.get(tensor.untyped_storage()._cdata)
+        if block is not None:
+            self._live[_INDEX[block.part]] -= block.nbytes
+            self._live[_INDEX[part]] += block.nbytes
+            block.part = part
+
+    def record(self, op: str, workspace: int = 0) -> None:
+        """Note what is alive now, and `workspace` bytes that the operator held while it ran."""
+        live = list(self._live)
+        live[_INDEX[self.part_of_new()]] += workspace
+        self.instants.append(Instant(op, tuple(live)))
+
+    def _part(self, func: Any, args: tuple[Any, ...]) -> str:
+        """Casts of weights, which autocast makes, are a part of their own; everything else is what the caller says."""
+        if func is aten._to_copy.default:
+            source = self._blocks.get(args[0].untyped_storage()._cdata)
+            if source is not None and source.part == "weights":
+                return "weight_copies"
+        return self.part_of_new()
+
+    def _follow(self, tensor: Tensor, part: Callable[[], str]) -> bool:
+        """Start to follow the tensor's storage; False if it is followed already or lives elsewhere."""
+        if tensor.device.type != self.device_type:
+            return False
+        storage = tensor.untyped_storage()
+        key = storage._cdata
+        if key in self._blocks or storage.nbytes() == 0:
+            return False
+        block = _Block(rounded(storage.nbytes()), part(), weakref.ref(storage, lambda _: self._forget(key)))
+        self._blocks[key] = block
+        self._live[_INDEX[block.part]] += block.nbytes
+        return True
+
+    def _forget(self, key: int) -> None:
+        block = self._blocks.pop(key)
+        self._live[_INDEX[block.part]] -= block.nbytes
+
+
+def _value_of_fake(tensor: Tensor) -> int:
+    """What optimizers read: their step count, kept on the CPU, and the loss scaler's count of overflows, on the card."""
+    return 1 if tensor.device.type == "cpu" else 0
+
+
+def _tensors(result: Any) -> Iterator[Tensor]:
+    if isinstance(result, Tensor):
+        yield result
+    elif isinstance(result, list | tuple):
+        for item in result:
+            yield from _tensors(item)

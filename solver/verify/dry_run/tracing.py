@@ -1,0 +1,249 @@
+"""One step of one model, followed operator by operator, on fake tensors or on real ones."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterator
+from unittest import mock
+
+import torch
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from diymodel.model import DIYForCausalLM, KVCache
+from diymodel.step import autocast, make_optimizer, make_scaler, next_tokens, token_loss, training_step, weight_dtype
+from solver.errors import RecipeError
+from solver.recipe import Recipe
+from solver.verify.dry_run.engine import run_backward
+from solver.verify.dry_run.kernels import CardAttention
+from solver.verify.dry_run.meter import Instant, Meter
+
+Curves = dict[str, list[Instant]]
+"""Moment -> the instants of the stage that ends there, in order."""
+
+ModuleFactory = Callable[[], nn.Module]
+
+_PRETENDING = threading.RLock()
+
+
+@contextlib.contextmanager
+def fake_device(device_type: str) -> Iterator[None]:
+    """Fake tensors are made on the device by default, and a missing card is treated as if it were there.
+
+    On a machine without CUDA, torch.autocast and GradScaler disable themselves. The one function that they ask is
+    replaced for as long as the region lasts; the lock keeps the regions of other threads apart.
+    """
+    with contextlib.ExitStack() as stack:
+        if device_type == "cuda" and not torch.cuda.is_available():
+            stack.enter_context(_PRETENDING)
+            stack.enter_context(mock.patch.object(torch.cuda.amp.common, "amp_definitely_not_available", lambda: False))
+            stack.enter_context(mock.patch.object(torch.cuda, "is_bf16_supported", lambda: True))
+        stack.enter_context(FakeTensorMode())
+        stack.enter_context(torch.device(device_type))
+        if device_type == "cuda":
+            stack.enter_context(CardAttention())
+        yield
+
+
+def trace(factory: ModuleFactory, recipe: Recipe, *, device: str = "cuda") -> Curves:
+    """Curves of one training step in the steady state, or of a prefill and a decoding step, on fake tensors.
+
+    Args:
+        factory: makes the module; called where tensors are fake and on the device.
+    """
+    with fake_device(device):
+        module = factory()
+        _cast(module, weight_dtype(recipe.precision))
+        if recipe.mode == "infer":
+            return follow_inference(module.eval(), recipe, device)
+        return follow_training(module.train(), recipe, device)
+
+
+def follow_training(
+    module: nn.Module,
+    recipe: Recipe,
+    device: str,
+    *,
+    backward: Callable[[Tensor], None] | None = None,
+) -> Curves:
+    """Curves of the second step of `module`: by then the optimizer has its states.
+
+    Args:
+        backward: another engine than ours, which then sees the parts only roughly.
+    """
+    meter, state = Meter(device), _Training(module)
+    optimizer = make_optimizer(module.parameters(), recipe.optimizer)
+    scaler = make_scaler(recipe.precision, device)
+    input_ids = torch.zeros(recipe.micro_batch, recipe.seq_len, dtype=torch.int64, device=device)
+    _adopt_module(meter, module)
+    meter.adopt(input_ids, "buffers")
+    meter.part_of_new = state.part
+    curves: Curves = {}
+
+    def mark(moment: str) -> None:
+        curves[moment], meter.instants = meter.instants, []
+        state.end_stage(moment)
+        meter.record(moment)  # a stage that makes nothing has a figure too
+
+    def our_backward(loss: Tensor) -> None:
+        run_backward(loss, on_node=state.enter_node, on_gradient=lambda gradient: meter.adopt(gradient, "gradients"))
+
+    step = training_step if isinstance(module, DIYForCausalLM) else generic_step
+    for _ in range(2):
+        state.stage = "start"
+        with meter, state.watch_head():
+            step(
+                module, input_ids, recipe, optimizer=optimizer, scaler=scaler,
+                backward=backward or our_backward, mark=mark,
+            )  # fmt: skip
+        meter.instants = []
+        for tensor in _optimizer_tensors(optimizer, scaler):
+            meter.adopt(tensor, "optimizer")
+    return curves
+
+
+class _Training:
+    """Which part a tensor belongs to, by when it is made."""
+
+    def __init__(self, module: nn.Module) -> None:
+        self.module = module
+        self.stage = "start"
+        self.in_head = False
+        self.first_of_head: int | None = None
+        """Sequence number of the first node of the head and the loss."""
+
+    def part(self) -> str:
+        if self.stage == "start":
+            return "logits_loss" if self.in_head else "activations"
+        if self.stage == "forward_end" or (self.stage == "loss" and self.in_head):
+            return "logits_loss"
+        if self.stage == "loss" and torch.is_grad_enabled():
+            return "activations"  # a checkpointed block, recomputed
+        return "temporaries"
+
+    def end_stage(self, moment: str) -> None:
+        self.stage = moment
+        if moment == "forward_end" and self.first_of_head is None:  # the chunked loss calls no head module
+            self.begin_head()
+
+    def begin_head(self, *_: object) -> None:
+        self.in_head = True
+        self.first_of_head = torch.autograd._get_sequence_nr()
+
+    def enter_node(self, sequence: int) -> None:
+        self.in_head = self.first_of_head is not None and sequence >= self.first_of_head
+
+    @contextlib.contextmanager
+    def watch_head(self) -> Iterator[None]:
+        """Note when the head begins: when its module is called."""
+        self.in_head, self.first_of_head = False, None
+        head = getattr(self.module, "lm_head", None)
+        hook = head.register_forward_pre_hook(self.begin_head) if head is not None else None
+        try:
+            yield
+        finally:
+            if hook is not None:
+                hook.remove()
+
+
+def generic_step(
+    module: nn.Module,
+    input_ids: Tensor,
+    recipe: Recipe,
+    *,
+    optimizer: torch.optim.Optimizer,
+    scaler: torch.amp.GradScaler | None,
+    backward: Callable[[Tensor], None],
+    mark: Callable[[str], None],
+) -> None:
+    """`training_step` for a module that maps int (B, T) to logits, or to an object that has `logits`."""
+    optimizer.zero_grad(set_to_none=True)
+    with autocast(recipe.precision, input_ids.device.type):
+        output = module(input_ids)
+        logits = output if isinstance(output, Tensor) else output.logits
+        del output
+        mark("forward_end")
+        loss = token_loss(logits, next_tokens(input_ids)) / (input_ids.numel() - input_ids.shape[0])
+        del logits
+    mark("loss")
+    scaled = scaler.scale(loss) if scaler else loss
+    del loss
+    backward(scaled)
+    mark("backward")
+    if scaler:
+        scaler.step(optimizer)
+        scaler.update()
+    else:
+        optimizer.step()
+    mark("optimizer_step")
+
+
+@torch.no_grad()
+def follow_inference(module: nn.Module, recipe: Recipe, device: str) -> Curves:
+    """Curves of a prefill of the prompt in one pass, and of decoding the last token of the sequence."""
+    if not isinstance(module, DIYForCausalLM):
+        raise RecipeError("mode", recipe.mode, "only a DIYForCausalLM can be served in a dry run; use train")
+    meter = Meter(device)
+    _adopt_module(meter, module)
+    curves: Curves = {}
+    with autocast(recipe.precision, device):
+        cache = module.new_cache(recipe.micro_batch, recipe.seq_len)
+        _adopt_cache(meter, cache)
+        for moment, first, end in (("prefill", 0, recipe.prompt), ("decode", recipe.seq_len - 1, recipe.seq_len)):
+            ids = torch.zeros(recipe.micro_batch, end - first, dtype=torch.int64, device=device)
+            meter.adopt(ids, "buffers")
+            meter.record(moment)
+            with meter:
+                if first == 0 or recipe.prompt < recipe.seq_len:
+                    cache.num_tokens = first
+                    _serve(meter, module, ids, cache, recipe)
+            curves[moment], meter.instants = meter.instants, []
+    return curves
+
+
+def _serve(meter: Meter, module: DIYForCausalLM, ids: Tensor, cache: KVCache, recipe: Recipe) -> None:
+    head = False
+
+    def begin(*_: object) -> None:
+        nonlocal head
+        head = True
+
+    meter.part_of_new = lambda: "logits_loss" if head else "activations"
+    hook = module.lm_head.register_forward_pre_hook(begin)
+    try:
+        module(ids, cache=cache, attention=recipe.attention, last_only=True)
+    finally:
+        hook.remove()
+
+
+def _cast(module: nn.Module, dtype: torch.dtype) -> None:
+    """`module.to(dtype)`, which refuses fake parameters; shared ones stay shared."""
+    cast: dict[Tensor, nn.Parameter] = {}
+    for part in module.modules():
+        for name, parameter in part._parameters.items():
+            if parameter is not None and parameter.is_floating_point() and parameter.dtype != dtype:
+                part._parameters[name] = cast.setdefault(parameter, nn.Parameter(parameter.detach().to(dtype)))
+        for name, buffer in part._buffers.items():
+            if buffer is not None and buffer.is_floating_point():
+                part._buffers[name] = buffer.to(dtype)
+
+
+def _adopt_module(meter: Meter, module: nn.Module) -> None:
+    for parameter in module.parameters():
+        meter.adopt(parameter, "weights")
+    for buffer in module.buffers():
+        meter.adopt(buffer, "buffers")
+
+
+def _adopt_cache(meter: Meter, cache: KVCache) -> None:
+    for layer in cache.layers:
+        meter.adopt(layer.keys, "kv_cache")
+        meter.adopt(layer.values, "kv_cache")
+
+
+def _optimizer_tensors(optimizer: torch.optim.Optimizer, scaler: torch.amp.GradScaler | None) -> Iterator[Tensor]:
+    for state in optimizer.state.values():
+        yield from (value for value in state.values() if isinstance(value, Tensor))
+    if scaler is not None:
+        yield from (value for value in (scaler._scale, scaler._growth_tracker) if value is not None)
