@@ -121,7 +121,7 @@ def _setting(shape: Shape, recipe: Recipe) -> Setting:
         optimizer=recipe.optimizer,
         checkpointed=train and recipe.checkpointing == "full",
         kernel=kernel_of(_first(shape.head_dim), recipe),
-        chunks=number_of_chunks(recipe) if recipe.loss == "chunked" else 0,
+        chunks=min(2, number_of_chunks(recipe)) if recipe.loss == "chunked" else 0,
         tied=shape.tie_embeddings,
         bias=shape.qkv_bias,
         qk_norm=shape.qk_norm,
@@ -137,13 +137,13 @@ def _setting(shape: Shape, recipe: Recipe) -> Setting:
 def kernel_of(head_dim: int, recipe: Recipe) -> str:
     """The attention that a card runs: the table in `solver.verify.dry_run.kernels`.
 
-    Where that table ends in the math path, which materialises the scores too, this says eager: the one corner that is
-    not exact. It is reached by a head_dim that is not a multiple of 4 in float32, or above 256 and not one of 8.
+    One corner of it is not exact: heads of more than 256 numbers that are no multiple of 8, in half precision, take the
+    math path in float32; eager stands in for it.
     """
     if recipe.attention == "eager":
         return "eager"
     if compute_bytes(recipe) == 4:
-        return "efficient" if head_dim % 4 == 0 else "eager"
+        return "efficient" if head_dim % 4 == 0 else "math"
     if head_dim <= MAX_FLASH_HEAD_DIM:
         return "flash" if head_dim % 8 == 0 else "padded"
     return "efficient" if head_dim % 8 == 0 else "eager"

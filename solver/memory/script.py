@@ -38,9 +38,9 @@ class Setting:
     optimizer: str
     checkpointed: bool
     kernel: str
-    """flash, padded (flash on heads filled up to a multiple of 8), efficient or eager."""
+    """flash, padded (flash on heads filled up to a multiple of 8), efficient, math or eager."""
     chunks: int
-    """Of the chunked loss; 0 for the plain one."""
+    """Of the chunked loss: 0 for the plain one, 2 for more than one."""
     tied: bool
     bias: bool
     qk_norm: bool
@@ -242,7 +242,7 @@ class _Forward:
                 free("fused")
         if s.infer:
             free("k", "v")  # copied into the cache
-        {"eager": self.eager, "padded": self.padded}.get(s.kernel, self.kernel)()
+        {"eager": self.eager, "padded": self.padded, "math": self.math}.get(s.kernel, self.kernel)()
         self.copy("o", "o")
         take(a="hidden")
         self.attention_returns()
@@ -329,6 +329,59 @@ class _Forward:
         else:
             self.ledger.rename("o_heads", "o")
 
+    def math(self) -> None:
+        """The composite path, in float32: as written out, but queries and keys are scaled and the mask is added in place."""
+        s, take, free = self.s, self.ledger.take, self.ledger.free
+        take(q_scaled="query")
+        if not s.one_token:
+            take(ones="causal")
+            take(triangle="causal")
+            free("ones")
+            take(zero="unit", infinity="unit", bias="causal32")
+            free("zero", "infinity", "triangle")
+        if s.grouped:
+            take(k_many="expanded")
+            take(v_flat="expanded")
+        take(k_scaled="expanded")
+        if s.copies_query:
+            take(q_flat="query")
+        if s.copies_keys:
+            take(k_flat="key")
+        take(raw="score")
+        if s.copies_query:
+            self.saved("q_flat")
+        if s.copies_keys:
+            free("k_scaled")
+            self.saved("k_flat")
+        else:
+            self.saved("k_scaled")
+        take(weights="score", unmasked="score", is_masked="score_mask")
+        free("unmasked", "is_masked", "raw")
+        if s.dropout:
+            take(dropped="score", score_mask="score_mask")
+            self.saved("score_mask", "weights")
+            if self.graph:
+                self.ledger.rename("weights", "softmax")
+            self.ledger.rename("dropped", "weights")
+        if s.copies_keys:
+            take(v_flat="key")
+        take(o_heads="query")
+        self.saved("weights")
+        if s.copies_query:
+            free("q_scaled")
+        else:
+            self.saved("q_scaled")
+        if not s.one_token:
+            free("bias")
+        if s.grouped:
+            free("k_many")
+        if s.grouped or s.copies_keys:
+            self.saved("v_flat")
+        if s.copies_output:
+            take(o="query")
+        else:
+            self.ledger.rename("o_heads", "o")
+
     def mask_scores(self) -> None:
         """masked_fill with the complement of a lower triangle."""
         take, free = self.ledger.take, self.ledger.free
@@ -375,11 +428,17 @@ class _Forward:
             self.saved("o_heads")
             free("q", *([] if s.infer else ["k", "v"]))
             return
-        if s.kernel != "eager":
+        if s.kernel in ("flash", "efficient"):
             self.saved("q", *([] if s.infer else ["k", "v"]))
             return
         if s.copies_output:
             free("o_heads")
+        if s.kernel == "math":
+            free("q")
+            if not s.infer:
+                free("k")
+                (free if s.grouped or s.copies_keys else self.saved)("v")
+            return
         if s.copies_query:
             free("q")
         else:
@@ -587,8 +646,8 @@ def _chunked_loss_backward(ledger: Ledger, s: Setting) -> None:
     """Only the first chunk is walked: it comes last, beside the gradients of all other chunks."""
     output = "chunk_stream" if s.casts_hidden else "chunk"
     if s.chunks > 1:
-        ledger.add("logits_loss", output, s.chunks - 2)
-        ledger.add("logits_loss", f"last_{output}")
+        ledger.take(d_others=f"other_{output}s")
+        ledger.instants.pop()  # they came one by one
         ledger.add("logits_loss", _compute_size(s, "head"))
     ledger.where = "first chunk: "
     _Forward(ledger, s, graph=True).copy("head", "head")
@@ -608,10 +667,7 @@ def _chunked_loss_backward(ledger: Ledger, s: Setting) -> None:
     ledger.where = ""
     _head_gradient(ledger, s)
     ledger.take(dy="stream" if s.casts_hidden else "hidden")
-    ledger.free("d_chunk")
-    if s.chunks > 1:
-        ledger.add("logits_loss", output, -(s.chunks - 2))
-        ledger.add("logits_loss", f"last_{output}", -1)
+    ledger.free("d_chunk", *(["d_others"] if s.chunks > 1 else []))
 
 
 def _log_softmax_backward(ledger: Ledger, s: Setting) -> None:
@@ -740,10 +796,10 @@ class _Backward:
 
     def attention(self, gradient: list[str]) -> None:
         s, take, free = self.s, self.ledger.take, self.ledger.free
-        own_copy = s.kernel == "eager" or (s.kernel == "padded" and not s.one_head)
+        own_copy = s.kernel in ("eager", "math") or (s.kernel == "padded" and not s.one_head)
         self.linear("o", "o", "d_o", "query", *gradient, *(["o"] if own_copy else []))
         self.weight("o")
-        {"eager": self.eager, "padded": self.padded}.get(s.kernel, self.kernel)()
+        {"eager": self.eager, "padded": self.padded, "math": self.math}.get(s.kernel, self.kernel)()
         self.rotate("k", "key")
         self.rotate("q", "query")
         take(d_fused="fused")
@@ -812,10 +868,40 @@ class _Backward:
         take(d_k=many)
         take(d_q="query")
         free("d_scores", "q_flat" if s.copies_query else "q", "k_flat" if flat else "k")
-        if s.grouped:
+        self.sum_groups()
+
+    def math(self) -> None:
+        s, take, free = self.s, self.ledger.take, self.ledger.free
+        flat = s.grouped or s.copies_keys
+        many = "expanded" if s.grouped else "key"
+        if s.copies_query:
+            take(d_o_flat="query")
+            free("d_o")
+            self.ledger.rename("d_o_flat", "d_o")
+        take(d_v=many)
+        take(d_scores="score")
+        free("d_o", "v_flat" if flat else "v", *(["weights"] if s.dropout else []))
+        if s.dropout:
+            take(undropped="score")
+            free("d_scores", "score_mask")
+            self.ledger.rename("undropped", "d_scores")
+        take(d_raw="score")
+        free("d_scores", "softmax" if s.dropout else "weights")
+        take(d_k_scaled=many)
+        take(d_q_scaled="query")
+        free("d_raw", "q_flat" if s.copies_query else "q_scaled", "k_flat" if s.copies_keys else "k_scaled")
+        take(d_k=many)
+        free("d_k_scaled")
+        self.sum_groups()
+        take(d_q="query")
+        free("d_q_scaled")
+
+    def sum_groups(self) -> None:
+        """Gradients of repeated keys and values are summed over their group."""
+        if self.s.grouped:
             for name in ("d_v", "d_k"):
-                take(group_sum="key")
-                free(name)
+                self.ledger.take(group_sum="key")
+                self.ledger.free(name)
                 self.ledger.rename("group_sum", name)
 
     def softmax(self) -> None:

@@ -246,6 +246,10 @@ class Tensors:
         """Every query against every key: B H T S numbers."""
         return self.e * self.B * self.H * self.T * self.S
 
+    def causal32(self) -> int:
+        """The causal mask as float32 numbers to be added."""
+        return 4 * self.T * self.S
+
     def score32(self) -> Any:
         """The same in float32, for the softmax."""
         return 4 * self.B * self.H * self.T * self.S
@@ -274,11 +278,17 @@ class Tensors:
     def chunk_stream(self) -> Any:
         return self.w * self.chunk_tokens() * self.C
 
-    def last_chunk(self) -> Any:
-        return self.e * self.last_chunk_tokens() * self.C
+    def other_chunks(self) -> Any:
+        """The gradients of all chunks but the first: full ones, and the last one, each in blocks of its own."""
+        return self._all_but_first(self.e)
 
-    def last_chunk_stream(self) -> Any:
-        return self.w * self.last_chunk_tokens() * self.C
+    def other_chunk_streams(self) -> Any:
+        return self._all_but_first(self.w)
+
+    def _all_but_first(self, each: int) -> Any:
+        chunks = number_of_chunks(self.recipe)
+        last = self.recipe.tokens - (chunks - 1) * CHUNK_TOKENS
+        return (chunks - 2) * rounded(each * CHUNK_TOKENS * self.C) + rounded(each * last * self.C)
 
     def last_hidden(self) -> Any:
         """Hidden states of the last token alone."""
@@ -289,6 +299,3 @@ class Tensors:
 
     def chunk_tokens(self) -> int:
         return min(CHUNK_TOKENS, self.recipe.tokens) if self.recipe.loss == "chunked" else self.recipe.tokens
-
-    def last_chunk_tokens(self) -> int:
-        return self.recipe.tokens - (number_of_chunks(self.recipe) - 1) * CHUNK_TOKENS

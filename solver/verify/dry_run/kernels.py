@@ -17,6 +17,7 @@ on compute capability 9.0 and 10.0 cuDNN's kernel is preferred to flash, and sav
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -53,6 +54,7 @@ def card_attention(
     enable_gqa: bool = False,
 ) -> Tensor:
     """scaled_dot_product_attention: q (B, H, T, D), k and v (B, K, S, D) -> (B, H, T, D)."""
+    del enable_gqa  # the shapes say it
     if torch.is_autocast_enabled("cuda"):  # the composite operator is on autocast's list; the kernels below are not
         dtype = torch.get_autocast_dtype("cuda")
         query, key, value = query.to(dtype), key.to(dtype), value.to(dtype)
@@ -63,10 +65,7 @@ def card_attention(
         return _flash(query, key, value, dropout_p, is_causal, scale)
     if kernel == "efficient":
         return _efficient(query, key, value, attn_mask, dropout_p, is_causal, scale)
-    with torch._C.DisableTorchFunction():
-        return F.scaled_dot_product_attention(
-            query, key, value, attn_mask, dropout_p, is_causal, scale=scale, enable_gqa=enable_gqa
-        )
+    return _math(query, key, value, attn_mask, dropout_p, is_causal, scale)
 
 
 def choose_kernel(query: Tensor, masked: bool) -> str:
@@ -103,6 +102,30 @@ def _efficient(
     return output
 
 
+def _math(
+    query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, dropout: float, causal: bool, scale: float | None
+) -> Tensor:
+    """The composite path, as `_scaled_dot_product_attention_math` runs it on plain tensors: on fake ones it would not add
+    the mask in place. Half precision is computed in float32."""
+    query32, key32, value32 = query.float(), key.float(), value.float()
+    factor = math.sqrt(query.shape[-1] ** -0.5 if scale is None else scale)
+    q = query32 * factor
+    if causal:
+        mask = torch.ones(q.shape[-2], key.shape[-2], dtype=torch.bool, device=q.device).tril()
+    if mask is not None and mask.dtype == torch.bool:
+        mask = torch.where(mask, 0.0, -math.inf)
+    groups = query.shape[1] // key.shape[1]
+    if groups > 1:
+        key32, value32 = key32.repeat_interleave(groups, dim=1), value32.repeat_interleave(groups, dim=1)
+    scores = q @ (key32.transpose(-2, -1) * factor)
+    if mask is not None:
+        scores.add_(mask)
+    scores = aten._safe_softmax(scores, -1)
+    if dropout > 0:
+        scores = F.dropout(scores, dropout)
+    return (scores @ value32).to(query.dtype)
+
+
 def workspace_bytes(func: Any, args: tuple[Any, ...]) -> int:
     """Bytes that a kernel allocates for itself and frees before it returns; 0 for those without a large workspace.
 
@@ -113,6 +136,8 @@ def workspace_bytes(func: Any, args: tuple[Any, ...]) -> int:
         return _flash_backward_workspace(query=args[1], key=args[2])
     if func is aten._scaled_dot_product_efficient_attention_backward.default:
         return _efficient_backward_workspace(query=args[1], key=args[2])
+    if func is aten._safe_softmax.default:  # the plain softmax, and which scores are masked, before rows of zeros
+        return _block(args[0].nbytes) + _block(args[0].numel())
     return 0
 
 
