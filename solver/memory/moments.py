@@ -74,7 +74,7 @@ def predict(shape: Shape, recipe: Recipe) -> Moments:
 def peak_bytes(shape: Shape, recipe: Recipe) -> Int:
     """The largest total of all moments, without the parts: what a search over many shapes needs."""
     if not _is_array(shape):
-        return max(int(figures["total"]) for figures in predict(shape, recipe).values())
+        return max(max(_running(tensors, instants, shape.num_layers)) for tensors, instants in _one_pass(shape, recipe))
     shapes = _broadcast(shape)
     peaks = np.zeros(shapes.size, np.int64)
     for rows, group in _groups(shapes):
@@ -202,9 +202,10 @@ def _groups(shape: _Shapes) -> Iterator[tuple[Any, _Shapes]]:
 
 
 def _running(tensors: Tensors, instants: tuple[Instant, ...], layers: Any) -> Iterator[Any]:
-    """The total of each instant, reached from the one before it; the array is reused. -1 where it does not exist."""
-    total = np.zeros(layers.size, np.int64)
-    shallowest = layers.min()
+    """The total of each instant, reached from the one before it; an array is reused. -1 where it does not exist."""
+    many = isinstance(layers, np.ndarray)
+    total: Any = np.zeros(layers.size, np.int64) if many else 0
+    shallowest = layers.min() if many else layers
     for instant, (once, per_layer) in zip(instants, _changes(instants), strict=True):
         for size, count in once:
             if count == 1:
@@ -215,7 +216,10 @@ def _running(tensors: Tensors, instants: tuple[Instant, ...], layers: Any) -> It
                 total += count * tensors[size]
         if per_layer:
             total += layers * sum(count * tensors[size] for size, count in per_layer)
-        yield total if shallowest >= instant.min_layers else np.where(layers >= instant.min_layers, total, -1)
+        if shallowest >= instant.min_layers:
+            yield total
+        else:
+            yield np.where(layers >= instant.min_layers, total, -1) if many else -1
 
 
 def _maximum(tensors: Tensors, instants: tuple[Instant, ...], layers: Any) -> Any:
@@ -263,10 +267,8 @@ def _changes(instants: tuple[Instant, ...]) -> tuple[tuple[Change, Change], ...]
 
 def _largest(tensors: Tensors, instants: tuple[Instant, ...], layers: int) -> Instant:
     """The first of the largest instants, in Python's own integers."""
-    return max(
-        (instant for instant in instants if instant.min_layers <= layers),
-        key=lambda instant: sum((a + b * layers) * tensors[size] for (_, size), (a, b) in instant.live.items()),
-    )
+    totals = list(_running(tensors, instants, layers))
+    return instants[totals.index(max(totals))]
 
 
 def _parts(tensors: Tensors, instant: Instant, layers: Any) -> dict[str, Any]:
