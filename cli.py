@@ -172,6 +172,9 @@ def recipe_options(*, seq_help: str) -> Callable[[Command], Command]:
         click.option("--micro-batch", type=MicroBatch(), metavar="N|max", default=usual.micro_batch,
                      show_default=True, help="Sequences per step on the device; max: as many as the budget holds."),
         click.option("--seq", type=Whole(1, 2**24), help=seq_help),
+        click.option("--prompt", type=Whole(1, 2**24),
+                     help="Tokens taken in one pass, with --mode infer; the rest of --seq is decoded one by one.  "
+                          "[default: all but one]"),
         click.option("--checkpointing", **_words(Checkpointing), default=usual.checkpointing,
                      help="full: each block is recomputed in the backward pass."),
         click.option("--attention", **_words(Attention), default=usual.attention, help="Fused, or written out."),
@@ -514,6 +517,7 @@ def _recipe(config: DIYConfig, words: dict[str, Any], budget: int | None) -> Rec
     if largest and budget is None:
         raise QueryError("micro_batch", "max", "needs a budget; give vram or gpu along")
     seq = config.max_seq_len if words["seq"] is None else words["seq"]
+    words = {word: value for word, value in words.items() if value is not None}
     recipe = Recipe.parse(**{**words, "seq": seq, "micro_batch": 1 if largest else words["micro_batch"]})
     if largest and budget is not None:
         recipe = replace(recipe, micro_batch=max(1, max_micro_batch(config, recipe, budget)))

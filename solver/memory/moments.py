@@ -94,9 +94,9 @@ def _passes(shape: Shape, recipe: Recipe) -> Iterator[tuple[str, Tensors, tuple[
         for moment, instants in training_script(setting).items():
             yield moment, tensors, instants
         return
-    decodes = recipe.prompt < recipe.seq_len
-    prefill = replace(setting, one_token=recipe.prompt == 1)
-    yield "prefill", Tensors(shape, recipe, recipe.prompt, recipe.prompt), serving_script(prefill, decode=False, decodes=decodes)
+    decodes = recipe.prompt_tokens < recipe.seq_len
+    prefill = replace(setting, one_token=recipe.prompt_tokens == 1)
+    yield "prefill", Tensors(shape, recipe, recipe.prompt_tokens, recipe.prompt_tokens), serving_script(prefill, decode=False, decodes=decodes)
     decode = replace(setting, one_token=True)
     yield "decode", Tensors(shape, recipe, 1, recipe.seq_len), serving_script(decode, decode=True, decodes=decodes)
 

@@ -64,9 +64,11 @@ def max_micro_batch(config: DIYConfig, recipe: Recipe, budget_bytes: int) -> int
 
 
 def _changed(recipe: Recipe, *changes: Change) -> Recipe:
-    """The recipe with other values; a shorter sequence has its usual prompt."""
+    """The recipe with other values; a prompt is cut to a shorter sequence."""
     fields = dict(changes)
-    return replace(recipe, **fields, **({"prompt": None} if "seq_len" in fields else {}))
+    if recipe.prompt and "seq_len" in fields:
+        fields["prompt"] = min(recipe.prompt, fields["seq_len"])
+    return replace(recipe, **fields)
 
 
 def _fits(config: DIYConfig, recipe: Recipe, budget_bytes: int) -> bool:

@@ -116,6 +116,8 @@ def recipe_line(recipe: Recipe, micro_batch: str = "") -> str:
         words += [recipe.optimizer, f"checkpointing {recipe.checkpointing}", f"{recipe.loss} loss"]
     sequences = micro_batch or f"micro-batch {recipe.micro_batch}"
     words += [f"{recipe.attention} attention", f"{sequences} of {recipe.seq_len:,} tokens"]
+    if recipe.mode == "infer":
+        words.append(f"prompt of {recipe.prompt_tokens:,}")
     return ", ".join(words)
 
 

@@ -1,4 +1,4 @@
-"""Build what was predicted: the count always, and a step wherever there is a device to take it on."""
+"""Build what was predicted: the count always, a dry run, and a step wherever there is a device to take it on."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from solver.recipe import Recipe
 from solver.solution import Candidate, Solution, Verification
 from solver.units import short_bytes
 from solver.verify.count import count_on_meta
+from solver.verify.dry_run import simulate
 from solver.verify.measure import Trial, accelerator, run_worker
 from solver.verify.trial import run_trial
 from solver.verify.verdict import judge
@@ -120,7 +121,8 @@ def find_device(device: str) -> str:
 def cpu_trial(config: DIYConfig, recipe: Recipe) -> Trial:
     """One float32 step on one short sequence."""
     seq_len = min(recipe.seq_len, CPU_STEP_TOKENS)
-    small = replace(recipe, precision="32-true", micro_batch=1, seq_len=seq_len)
+    prompt = recipe.prompt and min(recipe.prompt, seq_len)
+    small = replace(recipe, precision="32-true", micro_batch=1, seq_len=seq_len, prompt=prompt)
     return Trial(config=config, recipe=small, device="cpu", warm_up=1, timed=0)
 
 
@@ -164,11 +166,13 @@ class _Plan(NamedTuple):
     trial: Trial | None
     note: str
     in_this_process: bool = False
+    simulated: bool = True
+    """A dry run is made too."""
 
 
 def _plan(config: DIYConfig, recipe: Recipe, place: str, *, asked: str) -> _Plan:
     if place == "meta":
-        return _Plan(None, NO_GPU if asked == "auto" else "counted only")
+        return _Plan(None, NO_GPU) if asked == "auto" else _Plan(None, "counted only", simulated=False)
     if place == "cpu":
         trial = cpu_trial(config, recipe)
         return _Plan(trial, f"memory not measured; {_described(trial)}")
@@ -192,5 +196,12 @@ def _verify(config: DIYConfig, memory: MemoryReport, predicted: dict[str, int], 
     outcome = None
     if plan.trial:
         outcome = run_trial(plan.trial) if plan.in_this_process else run_worker(plan.trial)
-    counted = count_on_meta(config)
-    return judge(config, memory, predicted=predicted, counted=counted, outcome=outcome, note=plan.note)
+    return judge(
+        config,
+        memory,
+        predicted=predicted,
+        counted=count_on_meta(config),
+        simulated_bytes=simulate(config, memory.recipe).peak_bytes if plan.simulated else None,
+        outcome=outcome,
+        note=plan.note,
+    )

@@ -190,12 +190,12 @@ def follow_inference(module: nn.Module, recipe: Recipe, device: str) -> Curves:
     with autocast(recipe.precision, device):
         cache = module.new_cache(recipe.micro_batch, recipe.seq_len)
         _adopt_cache(meter, cache)
-        for moment, first, end in (("prefill", 0, recipe.prompt), ("decode", recipe.seq_len - 1, recipe.seq_len)):
+        for moment, first, end in (("prefill", 0, recipe.prompt_tokens), ("decode", recipe.seq_len - 1, recipe.seq_len)):
             ids = torch.zeros(recipe.micro_batch, end - first, dtype=torch.int64, device=device)
             meter.adopt(ids, "buffers")
             meter.record(moment)
             with meter:
-                if first == 0 or recipe.prompt < recipe.seq_len:
+                if first == 0 or recipe.prompt_tokens < recipe.seq_len:
                     cache.num_tokens = first
                     _serve(meter, module, ids, cache, recipe)
             curves[moment], meter.instants = meter.instants, []
