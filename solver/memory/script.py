@@ -73,7 +73,7 @@ def _resident(s: Setting) -> dict[Entry, Count]:
             ledger.add("optimizer", size, states * count, states * per_layer)
             if s.optimizer == "adamw":
                 ledger.add("optimizer", "unit", count, per_layer)  # the fused kernel counts steps on the device
-    if s.scaler and not s.infer:
+    if s.scaler:
         ledger.add("optimizer", "unit", 2)  # the scale and its growth tracker
     ledger.add("buffers", "rope", 2)
     ledger.add("buffers", "ids")

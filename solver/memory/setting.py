@@ -19,6 +19,7 @@ class Setting:
     half: bool
     """Matrices are multiplied in 2 bytes."""
     scaler: bool
+    float16: bool
     optimizer: str
     checkpointed: bool
     kernel: str
@@ -45,7 +46,7 @@ class Setting:
     @property
     def softmax_casts(self) -> bool:
         """CUDA's softmax reads float16 and answers in float32; bfloat16 is cast before."""
-        return self.scaler
+        return self.float16
 
     @property
     def copies_query(self) -> bool:

@@ -95,9 +95,7 @@ class _Buffers:
 class _Walk:
     """One backward pass over the graph of `root`."""
 
-    def __init__(
-        self, root: Node, on_node: Callable[[int], None], on_gradient: Callable[[Tensor], None]
-    ) -> None:
+    def __init__(self, root: Node, on_node: Callable[[int], None], on_gradient: Callable[[Tensor], None]) -> None:
         self.on_node = on_node
         self.on_gradient = on_gradient
         self.waits = _dependencies(root)

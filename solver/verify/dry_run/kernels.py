@@ -25,6 +25,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from solver.memory.tensors import multiple, rounded
+
 aten = torch.ops.aten
 
 HALF = (torch.float16, torch.bfloat16)
@@ -137,7 +139,7 @@ def workspace_bytes(func: Any, args: tuple[Any, ...]) -> int:
     if func is aten._scaled_dot_product_efficient_attention_backward.default:
         return _efficient_backward_workspace(query=args[1], key=args[2])
     if func is aten._safe_softmax.default:  # the plain softmax, and which scores are masked, before rows of zeros
-        return _block(args[0].nbytes) + _block(args[0].numel())
+        return rounded(args[0].nbytes) + rounded(args[0].numel())
     return 0
 
 
@@ -147,11 +149,11 @@ def _flash_backward_workspace(query: Tensor, key: Tensor) -> int:
     Source: mha_bwd in torch/aten/src/ATen/native/transformers/cuda/flash_attn/flash_api.cpp.
     """
     batch, heads, length, head_dim = query.shape
-    rows = batch * heads * _multiple(length, 128)
+    rows = batch * heads * multiple(length, 128)
     softmax_sum = 4 * rows
-    dq_sum = 4 * rows * _multiple(head_dim, 32 if head_dim <= 128 else 64)
+    dq_sum = 4 * rows * multiple(head_dim, 32 if head_dim <= 128 else 64)
     expanded = 2 * batch * heads * key.shape[2] * head_dim if key.shape[1] != heads else 0
-    return _block(softmax_sum) + _block(dq_sum) + 2 * _block(expanded)
+    return rounded(softmax_sum) + rounded(dq_sum) + 2 * rounded(expanded)
 
 
 def _efficient_backward_workspace(query: Tensor, key: Tensor) -> int:
@@ -161,14 +163,6 @@ def _efficient_backward_workspace(query: Tensor, key: Tensor) -> int:
     described in pytorch/pytorch#191085 (assumption: in the dtype of the keys).
     """
     batch, heads, length, head_dim = query.shape
-    delta = 4 * batch * heads * _multiple(length, 32)
+    delta = 4 * batch * heads * multiple(length, 32)
     expanded = key.element_size() * batch * heads * key.shape[2] * head_dim if key.shape[1] != heads else 0
-    return _block(delta) + 2 * _block(expanded)
-
-
-def _multiple(value: int, of: int) -> int:
-    return -(-value // of) * of
-
-
-def _block(nbytes: int) -> int:
-    return _multiple(nbytes, 512)
+    return rounded(delta) + 2 * rounded(expanded)

@@ -15,30 +15,13 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from solver.memory.moments import PARTS
+from solver.memory.tensors import rounded
 from solver.verify.dry_run.kernels import workspace_bytes
 
 aten = torch.ops.aten
 
-PARTS = (
-    "weights",
-    "weight_copies",
-    "gradients",
-    "optimizer",
-    "activations",
-    "logits_loss",
-    "temporaries",
-    "kv_cache",
-    "buffers",
-)
 _INDEX = {part: index for index, part in enumerate(PARTS)}
-
-BLOCK = 512
-"""Bytes to which the CUDA caching allocator rounds a request (kMinBlockSize, c10/cuda/CUDACachingAllocator.cpp)."""
-
-
-def rounded(nbytes: int) -> int:
-    """Bytes that the allocator sets aside for a request."""
-    return -(-nbytes // BLOCK) * BLOCK
 
 
 @dataclass(frozen=True, slots=True)
