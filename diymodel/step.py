@@ -131,7 +131,9 @@ def chunked_loss(hidden: Tensor, head: Tensor, labels: Tensor) -> Tensor:
         return token_loss(F.linear(hidden_chunk, head)[None], label_chunk)
 
     total = hidden.new_zeros((), dtype=torch.float32)
-    chunks = zip(hidden.flatten(0, 1).split(CHUNK_TOKENS), labels.flatten().split(CHUNK_TOKENS), strict=True)
+    chunks = zip(
+        torch.split(hidden.flatten(0, 1), CHUNK_TOKENS), torch.split(labels.flatten(), CHUNK_TOKENS), strict=True
+    )
     for hidden_chunk, label_chunk in chunks:
         total = total + checkpoint(chunk_loss, hidden_chunk, label_chunk, use_reentrant=False)
     return total / _num_labels(labels)

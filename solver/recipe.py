@@ -65,6 +65,16 @@ class Recipe:
         if self.mode == "train" and self.seq_len < 2:
             raise RecipeError("seq_len", self.seq_len, "must be at least 2 to train: labels are the next tokens")
 
+    @classmethod
+    def parse(cls, **words: Any) -> Recipe:
+        """A recipe from the command line's words; `seq` stands for seq_len. Raises RecipeError for an unknown word."""
+        if "seq" in words:
+            words["seq_len"] = words.pop("seq")
+        for word, value in words.items():
+            if word not in cls.__slots__:
+                raise RecipeError(word, value, f"is not a word that is known here; {did_you_mean(word, cls.__slots__)}")
+        return cls(**words)
+
     @property
     def tokens(self) -> int:
         """Tokens of one micro-batch."""

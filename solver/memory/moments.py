@@ -16,10 +16,11 @@ from typing import Any
 
 import numpy as np
 
+from solver.counts import Int
 from solver.memory.ledger import Count, Instant, by_size
 from solver.memory.script import serving_script, training_script, whole_step
 from solver.memory.setting import Setting
-from solver.memory.tensors import Int, Shape, Tensors, compute_bytes, number_of_chunks
+from solver.memory.tensors import Shape, Tensors, compute_bytes, number_of_chunks
 from solver.recipe import Recipe
 
 PARTS = (
