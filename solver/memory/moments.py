@@ -91,9 +91,9 @@ def _passes(shape: Shape, recipe: Recipe) -> Iterator[tuple[str, Tensors, tuple[
         for moment, instants in training_script(setting).items():
             yield moment, tensors, instants
         return
-    decodes = recipe.prompt < recipe.seq_len
-    prefill, decode = replace(setting, one_token=recipe.prompt == 1), replace(setting, one_token=True)
-    tensors = Tensors(shape, recipe, recipe.prompt, recipe.prompt)
+    decodes = recipe.prompt_len < recipe.seq_len
+    prefill, decode = replace(setting, one_token=recipe.prompt_len == 1), replace(setting, one_token=True)
+    tensors = Tensors(shape, recipe, recipe.prompt_len, recipe.prompt_len)
     yield "prefill", tensors, serving_script(prefill, decode=False, decodes=decodes)
     yield "decode", Tensors(shape, recipe, 1, recipe.seq_len), serving_script(decode, decode=True, decodes=decodes)
 
@@ -193,7 +193,8 @@ def _is_array(shape: Shape) -> bool:
 def _broadcast(shape: Shape) -> _Shapes:
     arrays = np.broadcast_arrays(*(np.asarray(getattr(shape, name), np.int64) for name in _DIMENSIONS))
     rest = {name: getattr(shape, name) for name in _Shapes.__slots__ if name not in _DIMENSIONS}
-    return _Shapes(**dict(zip(_DIMENSIONS, arrays, strict=True)), **rest)
+    columns: dict[str, Any] = dict(zip(_DIMENSIONS, arrays, strict=True))
+    return _Shapes(**columns, **rest)
 
 
 def _groups(shapes: _Shapes) -> Iterator[tuple[Any, _Shapes]]:

@@ -57,7 +57,8 @@ def rounded(nbytes: Any) -> Any:
     return (nbytes + (BLOCK - 1)) & -BLOCK
 
 
-def multiple(value: Any, of: int) -> Any:
+def multiple(value: Any, of: Any) -> Any:
+    """The value, rounded up to a multiple."""
     return -(-value // of) * of
 
 

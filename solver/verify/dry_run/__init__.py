@@ -8,7 +8,7 @@ A moment's figure is the peak of the live bytes during the stage that ends there
 
 | moment | stage |
 |---|---|
-| forward_end | from the start of the step (gradients of the step before are dropped) to the logits, or to the chunked loss |
+| forward_end | from the start, where the last step's gradients are dropped, to the logits or to the chunked loss |
 | loss | from there to the loss |
 | backward | from the loss to the last gradient |
 | optimizer_step | from there to the updated weights; with a loss scaler, its unscaling too |
@@ -65,7 +65,7 @@ def simulate(model: DIYConfig | ModuleFactory, recipe: Recipe, *, device: str = 
 
     Raises:
         RecipeError: a sequence beyond the config's max_seq_len; 16-mixed on the CPU; for a module that is not a
-            DIYForCausalLM, the chunked loss or full checkpointing, of which it knows nothing (it may checkpoint itself).
+            DIYForCausalLM, inference, the chunked loss or full checkpointing (it may checkpoint itself).
     """
     if recipe.precision == "16-mixed" and device == "cpu":
         raise RecipeError("precision", recipe.precision, "needs a CUDA device; on the CPU use bf16-mixed")

@@ -11,8 +11,9 @@ compute capability 8.0 and later with equal lengths or no causal flag:
 | fp32 | any | multiple of 4 | memory-efficient |
 | else | | | math |
 
-Assumptions: the memory-efficient kernel takes grouped heads (torch 2.15; before, such fp32 models fell to the math path);
-on compute capability 9.0 and 10.0 cuDNN's kernel is preferred to flash, and saves tensors of the same sizes.
+The memory-efficient kernel takes grouped heads from torch 2.15 on (pytorch/pytorch#191085); before, such float32 models
+fell to the math path. On compute capability 9.0 and 10.0 cuDNN's kernel is preferred to flash; it saves tensors of the
+same sizes (assumption: and its workspace is not larger).
 """
 
 from __future__ import annotations
@@ -107,8 +108,8 @@ def _efficient(
 def _math(
     query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, dropout: float, causal: bool, scale: float | None
 ) -> Tensor:
-    """The composite path, as `_scaled_dot_product_attention_math` runs it on plain tensors: on fake ones it would not add
-    the mask in place. Half precision is computed in float32."""
+    """The composite path, as `_scaled_dot_product_attention_math` runs it on plain tensors (on fake ones it would not
+    add the mask in place). Half precision is computed in float32."""
     query32, key32, value32 = query.float(), key.float(), value.float()
     factor = math.sqrt(query.shape[-1] ** -0.5 if scale is None else scale)
     q = query32 * factor

@@ -43,7 +43,7 @@ class _Block:
     reference: weakref.ref[Any]
 
 
-class Meter(TorchDispatchMode):
+class Meter(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Follows storages on one type of device.
 
     Attributes:
@@ -52,7 +52,7 @@ class Meter(TorchDispatchMode):
     """
 
     def __init__(self, device_type: str) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.device_type = device_type
         self.part_of_new: Callable[[], str] = lambda: "temporaries"
         self.instants: list[Instant] = []
@@ -116,7 +116,7 @@ class Meter(TorchDispatchMode):
 
 
 def _value_of_fake(tensor: Tensor) -> int:
-    """What optimizers read: their step count, kept on the CPU, and the loss scaler's count of overflows, on the card."""
+    """What optimizers read: their step count, which is kept on the CPU, and the scaler's overflows, on the card."""
     return 1 if tensor.device.type == "cpu" else 0
 
 

@@ -37,8 +37,9 @@ def fake_device(device_type: str) -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         if device_type == "cuda" and not torch.cuda.is_available():
             stack.enter_context(_PRETENDING)
-            stack.enter_context(mock.patch.object(torch.cuda.amp.common, "amp_definitely_not_available", lambda: False))
-            stack.enter_context(mock.patch.object(torch.cuda, "is_bf16_supported", lambda: True))
+            here = mock.Mock(return_value=False), mock.Mock(return_value=True)
+            stack.enter_context(mock.patch.object(torch.cuda.amp.common, "amp_definitely_not_available", here[0]))
+            stack.enter_context(mock.patch.object(torch.cuda, "is_bf16_supported", here[1]))
         stack.enter_context(FakeTensorMode())
         stack.enter_context(torch.device(device_type))
         if device_type == "cuda":
@@ -126,7 +127,7 @@ class _Training:
 
     def begin_head(self, *_: object) -> None:
         self.in_head = True
-        self.first_of_head = torch.autograd._get_sequence_nr()
+        self.first_of_head = torch._C._autograd._get_sequence_nr()
 
     def enter_node(self, sequence: int) -> None:
         self.in_head = self.first_of_head is not None and sequence >= self.first_of_head
@@ -194,12 +195,12 @@ def follow_inference(module: nn.Module, recipe: Recipe, device: str) -> Curves:
     with autocast(recipe.precision, device):
         cache = module.new_cache(recipe.micro_batch, recipe.seq_len)
         _adopt_cache(meter, cache)
-        for moment, first, end in (("prefill", 0, recipe.prompt), ("decode", recipe.seq_len - 1, recipe.seq_len)):
+        for moment, first, end in (("prefill", 0, recipe.prompt_len), ("decode", recipe.seq_len - 1, recipe.seq_len)):
             ids = torch.zeros(recipe.micro_batch, end - first, dtype=torch.int64, device=device)
             meter.adopt(ids, "buffers")
             meter.record(moment)
             with meter:
-                if first == 0 or recipe.prompt < recipe.seq_len:
+                if first == 0 or recipe.prompt_len < recipe.seq_len:
                     cache.num_tokens = first
                     _serve(meter, module, ids, cache, recipe)
             curves[moment], meter.instants = meter.instants, []
