@@ -318,7 +318,7 @@ def autocast_is_on(x: Tensor) -> bool:
 
 
 def cast(x: Tensor) -> Tensor:
-    """x in autocast's dtype. Each linear that reads x would otherwise keep its own copy, beside the float32 original."""
+    """x in autocast's dtype. Each linear that reads x would otherwise keep a copy of its own, beside the original."""
     return x.to(torch.get_autocast_dtype(x.device.type)) if autocast_is_on(x) else x
 
 

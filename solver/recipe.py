@@ -49,10 +49,8 @@ class Recipe:
             value = getattr(self, name)
             if value not in get_args(kind):
                 raise RecipeError(name, value, did_you_mean(str(value), get_args(kind)))
-        for name in ("micro_batch", "seq_len", "prompt"):
+        for name in ("micro_batch", "seq_len", *(["prompt"] if self.prompt is not None else [])):
             value = getattr(self, name)
-            if name == "prompt" and value is None:
-                continue
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise RecipeError(name, value, "must be a whole number of at least 1")
         if self.micro_batch * self.seq_len > MAX_TOKENS:
@@ -60,10 +58,10 @@ class Recipe:
                 "micro_batch", self.micro_batch,
                 f"times seq_len={self.seq_len} must be at most {MAX_TOKENS:,} tokens; use gradient accumulation",
             )  # fmt: skip
-        if self.prompt_tokens > self.seq_len:
-            raise RecipeError("prompt", self.prompt, f"must be at most the sequence of {self.seq_len} tokens")
-        if self.prompt and self.mode == "train":
-            raise RecipeError("prompt", self.prompt, "is for inference; add --mode infer")
+        if self.prompt is not None and self.mode == "train":
+            raise RecipeError("prompt", self.prompt, "is for inference; use mode infer along")
+        if self.prompt is not None and self.prompt > self.seq_len:
+            raise RecipeError("prompt", self.prompt, f"must be at most the sequence, {self.seq_len} tokens")
         if self.mode == "train" and self.seq_len < 2:
             raise RecipeError("seq_len", self.seq_len, "must be at least 2 to train: labels are the next tokens")
 
@@ -78,14 +76,14 @@ class Recipe:
         return cls(**words)
 
     @property
-    def prompt_tokens(self) -> int:
-        """Tokens that inference takes in one pass."""
-        return max(1, self.seq_len - 1) if self.prompt is None else self.prompt
-
-    @property
     def tokens(self) -> int:
         """Tokens of one micro-batch."""
         return self.micro_batch * self.seq_len
+
+    @property
+    def prompt_len(self) -> int:
+        """Tokens of each sequence that inference takes in one pass."""
+        return max(1, self.seq_len - 1) if self.prompt is None else self.prompt
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)

@@ -100,8 +100,8 @@ def binding(instants: Sequence[Instant]) -> tuple[Instant, ...]:
     covers = (table[:, None] >= table[None, :]).all(axis=2)  # [i, j]: i has at least what j has
     layers = np.array([instant.min_layers for instant in instants])
     earlier = np.tri(len(instants), k=-1, dtype=bool).T
-    struck = (covers & (layers[:, None] <= layers[None, :]) & (earlier | ~covers.T)).any(axis=0)
-    return tuple(instant for instant, out in zip(instants, struck, strict=True) if not out)
+    strikes = covers & (layers[:, None] <= layers[None, :]) & (earlier | ~covers.T)
+    return tuple(instants[index] for index in np.flatnonzero(~strikes.any(axis=0)).tolist())
 
 
 def by_size(instant: Instant) -> dict[str, Count]:

@@ -11,11 +11,8 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 import numpy as np
-import numpy.typing as npt
 
 from solver.recipe import Recipe
-
-Int = int | npt.NDArray[np.int64]
 
 BLOCK = 512
 """Bytes to which the CUDA caching allocator rounds a request (kMinBlockSize, c10/cuda/CUDACachingAllocator.cpp)."""
@@ -60,7 +57,8 @@ def rounded(nbytes: Any) -> Any:
     return (nbytes + (BLOCK - 1)) & -BLOCK
 
 
-def multiple(value: Any, of: int) -> Any:
+def multiple(value: Any, of: Any) -> Any:
+    """The value, rounded up to a multiple."""
     return -(-value // of) * of
 
 

@@ -117,7 +117,7 @@ def recipe_line(recipe: Recipe, micro_batch: str = "") -> str:
     sequences = micro_batch or f"micro-batch {recipe.micro_batch}"
     words += [f"{recipe.attention} attention", f"{sequences} of {recipe.seq_len:,} tokens"]
     if recipe.mode == "infer":
-        words.append(f"prompt of {recipe.prompt_tokens:,}")
+        words.append(f"prompt of {recipe.prompt_len:,}")
     return ", ".join(words)
 
 

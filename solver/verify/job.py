@@ -64,7 +64,7 @@ def inference_step(
 
     Returns the last logits, (B, 1, V). `mark` is called with the name of each moment as it ends.
     """
-    prompt = recipe.prompt_tokens
+    prompt = recipe.prompt_len
     with autocast(recipe.precision, input_ids.device.type):
         cache = model.new_cache(input_ids.shape[0], input_ids.shape[1])
         logits: Tensor = model(input_ids[:, :prompt], cache=cache, attention=recipe.attention, last_only=True)

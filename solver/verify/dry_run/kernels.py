@@ -11,8 +11,9 @@ compute capability 8.0 and later with equal lengths or no causal flag:
 | fp32 | any | multiple of 4 | memory-efficient |
 | else | | | math |
 
-Assumptions: the memory-efficient kernel takes grouped heads (torch 2.15; before, such fp32 models fell to the math path);
-on compute capability 9.0 and 10.0 cuDNN's kernel is preferred to flash, and saves tensors of the same sizes.
+The memory-efficient kernel takes grouped heads from torch 2.15 on (pytorch/pytorch#191085); before, such float32 models
+fell to the math path. On compute capability 9.0 and 10.0 cuDNN's kernel is preferred to flash; it saves tensors of the
+same sizes (assumption: and its workspace is not larger).
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
+
+from solver.memory.tensors import multiple, rounded
 
 aten = torch.ops.aten
 
@@ -105,8 +108,8 @@ def _efficient(
 def _math(
     query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, dropout: float, causal: bool, scale: float | None
 ) -> Tensor:
-    """The composite path, as `_scaled_dot_product_attention_math` runs it on plain tensors: on fake ones it would not add
-    the mask in place. Half precision is computed in float32."""
+    """The composite path, as `_scaled_dot_product_attention_math` runs it on plain tensors (on fake ones it would not
+    add the mask in place). Half precision is computed in float32."""
     query32, key32, value32 = query.float(), key.float(), value.float()
     factor = math.sqrt(query.shape[-1] ** -0.5 if scale is None else scale)
     q = query32 * factor
@@ -137,7 +140,7 @@ def workspace_bytes(func: Any, args: tuple[Any, ...]) -> int:
     if func is aten._scaled_dot_product_efficient_attention_backward.default:
         return _efficient_backward_workspace(query=args[1], key=args[2])
     if func is aten._safe_softmax.default:  # the plain softmax, and which scores are masked, before rows of zeros
-        return _block(args[0].nbytes) + _block(args[0].numel())
+        return rounded(args[0].nbytes) + rounded(args[0].numel())
     return 0
 
 
@@ -147,11 +150,11 @@ def _flash_backward_workspace(query: Tensor, key: Tensor) -> int:
     Source: mha_bwd in torch/aten/src/ATen/native/transformers/cuda/flash_attn/flash_api.cpp.
     """
     batch, heads, length, head_dim = query.shape
-    rows = batch * heads * _multiple(length, 128)
+    rows = batch * heads * multiple(length, 128)
     softmax_sum = 4 * rows
-    dq_sum = 4 * rows * _multiple(head_dim, 32 if head_dim <= 128 else 64)
+    dq_sum = 4 * rows * multiple(head_dim, 32 if head_dim <= 128 else 64)
     expanded = 2 * batch * heads * key.shape[2] * head_dim if key.shape[1] != heads else 0
-    return _block(softmax_sum) + _block(dq_sum) + 2 * _block(expanded)
+    return rounded(softmax_sum) + rounded(dq_sum) + 2 * rounded(expanded)
 
 
 def _efficient_backward_workspace(query: Tensor, key: Tensor) -> int:
@@ -161,14 +164,6 @@ def _efficient_backward_workspace(query: Tensor, key: Tensor) -> int:
     described in pytorch/pytorch#191085 (assumption: in the dtype of the keys).
     """
     batch, heads, length, head_dim = query.shape
-    delta = 4 * batch * heads * _multiple(length, 32)
+    delta = 4 * batch * heads * multiple(length, 32)
     expanded = key.element_size() * batch * heads * key.shape[2] * head_dim if key.shape[1] != heads else 0
-    return _block(delta) + 2 * _block(expanded)
-
-
-def _multiple(value: int, of: int) -> int:
-    return -(-value // of) * of
-
-
-def _block(nbytes: int) -> int:
-    return _multiple(nbytes, 512)
+    return rounded(delta) + 2 * rounded(expanded)

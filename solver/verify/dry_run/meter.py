@@ -15,30 +15,13 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from solver.memory.moments import PARTS
+from solver.memory.tensors import rounded
 from solver.verify.dry_run.kernels import workspace_bytes
 
 aten = torch.ops.aten
 
-PARTS = (
-    "weights",
-    "weight_copies",
-    "gradients",
-    "optimizer",
-    "activations",
-    "logits_loss",
-    "temporaries",
-    "kv_cache",
-    "buffers",
-)
 _INDEX = {part: index for index, part in enumerate(PARTS)}
-
-BLOCK = 512
-"""Bytes to which the CUDA caching allocator rounds a request (kMinBlockSize, c10/cuda/CUDACachingAllocator.cpp)."""
-
-
-def rounded(nbytes: int) -> int:
-    """Bytes that the allocator sets aside for a request."""
-    return -(-nbytes // BLOCK) * BLOCK
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +43,7 @@ class _Block:
     reference: weakref.ref[Any]
 
 
-class Meter(TorchDispatchMode):
+class Meter(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Follows storages on one type of device.
 
     Attributes:
@@ -69,7 +52,7 @@ class Meter(TorchDispatchMode):
     """
 
     def __init__(self, device_type: str) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.device_type = device_type
         self.part_of_new: Callable[[], str] = lambda: "temporaries"
         self.instants: list[Instant] = []
@@ -133,7 +116,7 @@ class Meter(TorchDispatchMode):
 
 
 def _value_of_fake(tensor: Tensor) -> int:
-    """What optimizers read: their step count, kept on the CPU, and the loss scaler's count of overflows, on the card."""
+    """What optimizers read: their step count, which is kept on the CPU, and the scaler's overflows, on the card."""
     return 1 if tensor.device.type == "cpu" else 0
 
 

@@ -37,8 +37,9 @@ def fake_device(device_type: str) -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         if device_type == "cuda" and not torch.cuda.is_available():
             stack.enter_context(_PRETENDING)
-            stack.enter_context(mock.patch.object(torch.cuda.amp.common, "amp_definitely_not_available", lambda: False))
-            stack.enter_context(mock.patch.object(torch.cuda, "is_bf16_supported", lambda: True))
+            here = mock.Mock(return_value=False), mock.Mock(return_value=True)
+            stack.enter_context(mock.patch.object(torch.cuda.amp.common, "amp_definitely_not_available", here[0]))
+            stack.enter_context(mock.patch.object(torch.cuda, "is_bf16_supported", here[1]))
         stack.enter_context(FakeTensorMode())
         stack.enter_context(torch.device(device_type))
         if device_type == "cuda":
@@ -89,14 +90,12 @@ def follow_training(
     def our_backward(loss: Tensor) -> None:
         run_backward(loss, on_node=state.enter_node, on_gradient=lambda gradient: meter.adopt(gradient, "gradients"))
 
-    step = training_step if isinstance(module, DIYForCausalLM) else generic_step
+    step: Callable[..., object] = training_step if isinstance(module, DIYForCausalLM) else generic_step
+    hooks = {"optimizer": optimizer, "scaler": scaler, "backward": backward or our_backward, "mark": mark}
     for _ in range(2):
-        state.stage = "start"
+        state.ended = None
         with meter, state.watch_head():
-            step(
-                module, input_ids, recipe, optimizer=optimizer, scaler=scaler,
-                backward=backward or our_backward, mark=mark,
-            )  # fmt: skip
+            step(module, input_ids, recipe, **hooks)
         meter.instants = []
         for tensor in _optimizer_tensors(optimizer, scaler):
             meter.adopt(tensor, "optimizer")
@@ -108,28 +107,27 @@ class _Training:
 
     def __init__(self, module: nn.Module) -> None:
         self.module = module
-        self.stage = "start"
+        self.ended: str | None = None
+        """The moment that was passed last."""
         self.in_head = False
         self.first_of_head: int | None = None
         """Sequence number of the first node of the head and the loss."""
 
     def part(self) -> str:
-        if self.stage == "start":
-            return "logits_loss" if self.in_head else "activations"
-        if self.stage == "forward_end" or (self.stage == "loss" and self.in_head):
+        forward, backward = self.ended in (None, "forward_end"), self.ended == "loss"
+        if self.in_head and (forward or backward):
             return "logits_loss"
-        if self.stage == "loss" and torch.is_grad_enabled():
-            return "activations"  # a checkpointed block, recomputed
-        return "temporaries"
+        recomputed = backward and torch.is_grad_enabled()
+        return "activations" if forward or recomputed else "temporaries"
 
     def end_stage(self, moment: str) -> None:
-        self.stage = moment
-        if moment == "forward_end" and self.first_of_head is None:  # the chunked loss calls no head module
+        self.ended = moment
+        if moment == "forward_end" and not self.in_head:  # the chunked loss calls no head module
             self.begin_head()
 
     def begin_head(self, *_: object) -> None:
         self.in_head = True
-        self.first_of_head = torch.autograd._get_sequence_nr()
+        self.first_of_head = torch._C._autograd._get_sequence_nr()
 
     def enter_node(self, sequence: int) -> None:
         self.in_head = self.first_of_head is not None and sequence >= self.first_of_head
@@ -157,7 +155,14 @@ def generic_step(
     backward: Callable[[Tensor], None],
     mark: Callable[[str], None],
 ) -> None:
-    """`training_step` for a module that maps int (B, T) to logits, or to an object that has `logits`."""
+    """`training_step` for a module that maps int (B, T) to logits, or to an object that has `logits`.
+
+    Raises:
+        RecipeError: the chunked loss or full checkpointing, of which a module knows nothing (it may checkpoint itself).
+    """
+    for name, word in (("loss", "plain"), ("checkpointing", "none")):
+        if getattr(recipe, name) != word:
+            raise RecipeError(name, getattr(recipe, name), f"must be {word} for a module that is not a DIYForCausalLM")
     optimizer.zero_grad(set_to_none=True)
     with autocast(recipe.precision, input_ids.device.type):
         output = module(input_ids)
@@ -190,12 +195,12 @@ def follow_inference(module: nn.Module, recipe: Recipe, device: str) -> Curves:
     with autocast(recipe.precision, device):
         cache = module.new_cache(recipe.micro_batch, recipe.seq_len)
         _adopt_cache(meter, cache)
-        for moment, first, end in (("prefill", 0, recipe.prompt_tokens), ("decode", recipe.seq_len - 1, recipe.seq_len)):
+        for moment, first, end in (("prefill", 0, recipe.prompt_len), ("decode", recipe.seq_len - 1, recipe.seq_len)):
             ids = torch.zeros(recipe.micro_batch, end - first, dtype=torch.int64, device=device)
             meter.adopt(ids, "buffers")
             meter.record(moment)
             with meter:
-                if first == 0 or recipe.prompt_tokens < recipe.seq_len:
+                if first == 0 or recipe.prompt_len < recipe.seq_len:
                     cache.num_tokens = first
                     _serve(meter, module, ids, cache, recipe)
             curves[moment], meter.instants = meter.instants, []
