@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import cache
 from itertools import combinations
 from typing import Any
 
@@ -45,6 +46,7 @@ def max_micro_batch(config: DIYConfig, recipe: Recipe, budget_bytes: int) -> int
     """
     limit = MAX_TOKENS // recipe.seq_len
 
+    @cache
     def needed(micro_batch: int) -> int:
         return int(device_bytes(peak_bytes(config, replace(recipe, micro_batch=micro_batch))))
 
