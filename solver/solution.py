@@ -70,6 +70,11 @@ class Candidate:
     """(params - target) / target; None without a target."""
     memory: MemoryReport
     score: Score
+    relative_step_time: float
+    """Predicted time per token against that of rank 1, each at its own micro-batch."""
+    pareto: bool
+    """True where no listed candidate is as good in all of quality (the score without preference), relative step time
+    and peak memory, and better in one."""
     verification: Verification | None = None
 
     def to_dict(self) -> dict[str, Any]:
@@ -81,8 +86,30 @@ class Candidate:
             "target_error": self.target_error,
             "memory": self.memory.to_dict(),
             "score": self.score.to_dict(),
+            "relative_step_time": self.relative_step_time,
+            "pareto": self.pareto,
             "verification": self.verification.to_dict() if self.verification else None,
         }
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Binding:
+    """The constraint that keeps a better shape out of the answer."""
+
+    constraint: str
+    """memory, tolerance, lattice (an end of the default one), the word of a dimension that was given, or none."""
+    change: str
+    """The loosening that was tried: "no budget", "layers 33"."""
+    gain: float
+    """Nats of score that it would gain at the least; 0 for none."""
+
+    def __str__(self) -> str:
+        if self.constraint == "none":
+            return "no constraint binds"
+        return f"{self.constraint} binds: with {self.change} the score would fall by {self.gain:.2g} nats or more"
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -112,6 +139,8 @@ class Solution:
     query: Query
     stats: Stats
     candidates: tuple[Candidate, ...] = ()
+    binding: Binding | None = None
+    """Only when solved."""
     nearest: tuple[NearMiss, ...] = ()
     """Only when infeasible."""
     largest_target_that_fits: int | None = None
@@ -126,6 +155,7 @@ class Solution:
             "query": self.query.to_dict(),
             "stats": asdict(self.stats),
             "candidates": [candidate.to_dict() for candidate in self.candidates],
+            "binding": self.binding.to_dict() if self.binding else None,
         }
         if self.status is Status.INFEASIBLE:
             values["nearest"] = [miss.to_dict() for miss in self.nearest]

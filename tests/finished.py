@@ -137,6 +137,8 @@ def candidate(rank: int, config: DIYConfig, **changes: Any) -> Candidate:
         "target_error": -0.00854 * rank,
         "memory": FITS,
         "score": score(2.6 + rank / 1000, tie=rank < 3),
+        "relative_step_time": 1 + (rank - 1) / 16,
+        "pareto": rank != 3,
     }
     return Candidate(**{**values, **changes})
 

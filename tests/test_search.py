@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
+from typing import Any, get_args
 
 import pytest
 from hypothesis import given, settings
@@ -11,9 +13,13 @@ from hypothesis import strategies as st
 from diymodel.config import DIYConfig
 from solver import Query, Recipe, Solution, Status, counts, memory, rank_configs, ranking, solve
 from solver.errors import QueryError
+from solver.query import Prefer
+from solver.ranking import law
 from solver.units import band
 from tests import brute_force
 from tests.strategies import small_queries
+
+PREFERENCES: tuple[Prefer, ...] = get_args(Prefer)
 
 CLOSE = 1e-6
 """Nats within which two orders of the same rows are both right: the oracle scores row by row, the engine in columns."""
@@ -23,7 +29,38 @@ def total_by_hand(config: DIYConfig, query: Query) -> float:
     """The total of one shape, its terms evaluated alone."""
     params = query.target_params or counts.total(config)
     terms = ranking.evaluate(config, tokens=query.tokens_at(params), params=params)
-    return float(sum(terms.values()))
+    return float(sum(terms.values())) + preference_by_hand(config, query)
+
+
+def preference_by_hand(config: DIYConfig, query: Query) -> float:
+    """What the preference charges, from the law's slopes by finite differences and the scalar memory report."""
+    size = query.target_params or (query.vram_bytes or 0) // 16
+    recipe = query.recipe
+    shares = {"quality": (0, 0), "speed": (1, 0), "memory": (0, 1), "balanced": (0.5, 0.5)}[query.prefer]
+    seconds = ranking.relative_step_time(config, recipe.seq_len, recipe.micro_batch)
+    arithmetic = 6 * size * recipe.seq_len * recipe.micro_batch / 2e14
+    peak = memory.report(config, recipe).peak_bytes
+    return float(
+        shares[0] * slope("tokens", size, query.tokens_at(size)) * math.log(seconds / arithmetic)
+        + shares[1] * slope("params", size, query.tokens_at(size)) * math.log(peak / (16 * size))
+    )
+
+
+def slope(name: str, params: int, tokens: int, step: float = 1e-4) -> float:
+    """Nats by which the loss of 32 layers falls per ln of the tokens or of the params, all of them in the layers."""
+
+    def loss(factor: float) -> float:
+        size = params * (factor if name == "params" else 1)
+        return float(
+            law.predicted_loss(
+                layers=32,
+                width=law.effective_width(layers=32, layer_params=size),
+                params=size,
+                tokens=tokens * (factor if name == "tokens" else 1),
+            )
+        )
+
+    return (loss(math.exp(-step)) - loss(math.exp(step))) / (2 * step)
 
 
 def fits_by_hand(config: DIYConfig, query: Query) -> bool:
@@ -59,9 +96,11 @@ def check_against_brute_force(query: Query, solution: Solution) -> None:
 
 
 @settings(max_examples=60)
-@given(small_queries(), st.sampled_from([None, 800 * 2**20, 900 * 2**20, 2**30, 2 * 2**30]))
-def test_solve_is_the_brute_force(query: Query, vram: int | None) -> None:
-    query = replace(query, vram_bytes=vram)
+@given(
+    small_queries(), st.sampled_from([None, 800 * 2**20, 900 * 2**20, 2**30, 2 * 2**30]), st.sampled_from(PREFERENCES)
+)
+def test_solve_is_the_brute_force(query: Query, vram: int | None, prefer: Prefer) -> None:
+    query = replace(query, vram_bytes=vram, prefer=prefer)
     try:
         solution = solve(query)
     except QueryError:
@@ -70,10 +109,17 @@ def test_solve_is_the_brute_force(query: Query, vram: int | None) -> None:
     check_against_brute_force(query, solution)
 
 
-@settings(max_examples=30)
-@given(small_queries(), st.sampled_from([700 * 2**20, 800 * 2**20, 900 * 2**20, 2**30]))
-def test_solve_without_a_target_is_the_brute_force(query: Query, vram: int) -> None:
-    query = replace(query, target_params=None, vram_bytes=vram)
+@settings(max_examples=60)
+@given(
+    small_queries(),
+    st.sampled_from([700 * 2**20, 800 * 2**20, 900 * 2**20, 2**30]),
+    st.sampled_from(PREFERENCES),
+    st.sampled_from([None, 0.1, 20.0]),
+)
+def test_solve_without_a_target_is_the_brute_force(
+    query: Query, vram: int, prefer: Prefer, tokens_per_param: float | None
+) -> None:
+    query = replace(query, target_params=None, vram_bytes=vram, prefer=prefer, tokens_per_param=tokens_per_param)
     try:
         solution = solve(query)
     except QueryError:

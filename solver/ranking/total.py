@@ -62,9 +62,14 @@ def total(by_term: dict[str, Floats]) -> Floats:
     return np.round(sum(by_term.values(), np.float64(0.0)), DECIMALS)
 
 
-def scores(shape: Any, *, tokens: Number, params: Number = None) -> list[Score]:
-    """One Score per row. A row ties with the best where the evidence does not tell their difference from zero."""
-    by_term = evaluate(shape, tokens=tokens, params=params)
+def scores(
+    shape: Any, *, tokens: Number, params: Number = None, preferred: dict[str, Floats] | None = None
+) -> list[Score]:
+    """One Score per row. A row ties with the best where the evidence does not tell their losses apart.
+
+    `preferred` are the terms of a preference. They move the total, and so which row is best; a tie is about the loss.
+    """
+    by_term = {**evaluate(shape, tokens=tokens, params=params), **(preferred or {})}
     totals = total(by_term)
     tied = _ties(shape, tokens, params, int(totals.argmin()))
     return [
