@@ -105,8 +105,8 @@ class Binding:
 
     def __str__(self) -> str:
         if self.constraint == "none":
-            return "no constraint binds"
-        return f"{self.constraint} binds: with {self.change} the score would fall by {self.gain:.2g} nats or more"
+            return "binding constraint: none"
+        return f"binding constraint: {self.constraint} (with {self.change} the score falls by at least {self.gain:.2g})"
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -131,6 +131,75 @@ class NearMiss:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Relaxation:
+    """One constraint loosened, everything else as it was, and what that would buy."""
+
+    constraint: str
+    """The word of the option that is changed."""
+    change: str
+    config: DIYConfig | None
+    """The best shape then; None where still nothing satisfies the query."""
+    predicted_loss: float | None
+    loss_gain: float | None
+    """Nats by which the predicted loss would fall; None without a shape before and after."""
+    score_gain: float | None
+    """The same of the score, by which the shapes are ordered."""
+    note: str
+    """What the numbers do not say."""
+
+    def to_dict(self) -> dict[str, Any]:
+        values = {name: getattr(self, name) for name in self.__slots__}
+        return {**values, "config": self.config.to_dict() if self.config else None}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Reading:
+    """One term of one candidate's score, in words."""
+
+    rank: int
+    term: str
+    nats: float
+    shape: str
+    """What the term looks at, in this shape."""
+    meaning: str
+    """What it charges, and whose evidence that rests on."""
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Neighbour:
+    """A published model of a size near the winner's."""
+
+    name: str
+    params: int
+    config: DIYConfig
+    source: str
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"name": self.name, "params": self.params, "config": self.config.to_dict(), "source": self.source}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Explanation:
+    """Why the answer is what it is."""
+
+    relaxations: tuple[Relaxation, ...]
+    readings: tuple[Reading, ...]
+    """Every term of the first candidates, by rank."""
+    neighbours: tuple[Neighbour, ...]
+    """Nearest first."""
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "relaxations": [relaxation.to_dict() for relaxation in self.relaxations],
+            "terms": [reading.to_dict() for reading in self.readings],
+            "neighbours": [neighbour.to_dict() for neighbour in self.neighbours],
+        }
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Solution:
     """The answer to one query."""
 
@@ -145,6 +214,8 @@ class Solution:
     """Only when infeasible."""
     largest_target_that_fits: int | None = None
     """Only when infeasible for want of memory: params of the largest admissible shape that fits the budget."""
+    explanation: Explanation | None = None
+    """Only where it was asked for, of `solver.explain`."""
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON of `diysolve solve --format json`."""
@@ -160,4 +231,6 @@ class Solution:
         if self.status is Status.INFEASIBLE:
             values["nearest"] = [miss.to_dict() for miss in self.nearest]
             values["largest_target_that_fits"] = self.largest_target_that_fits
+        if self.explanation:
+            values["explanation"] = self.explanation.to_dict()
         return values

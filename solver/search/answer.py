@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from diymodel.config import DIYConfig
 from solver import counts, memory, ranking
-from solver.errors import QueryError
-from solver.lattice import Lattice, Shapes, lattice
+from solver.lattice import Shapes, lattice
+from solver.memory.budget import MemoryReport
 from solver.query import Query
 from solver.ranking import Score
 from solver.ranking.total import Floats, total
@@ -37,7 +37,6 @@ def solve(query: Query) -> Solution:
     """
     started = time.perf_counter()
     grid = lattice(query)
-    _check_arithmetic(grid, query)
     found = search(grid, query)
     stats = Stats(
         lattice=grid.size,
@@ -85,7 +84,7 @@ def _candidates(shapes: Shapes, query: Query) -> tuple[Candidate, ...]:
     scores = ranking.scores(shapes, **scored, preferred=preferred(shapes, query))
     configs = [shapes.config(row) for row in range(len(shapes))]
     reports = [memory.report(config, _recipe(config, query), query.vram_bytes) for config in configs]
-    times = np.array([_seconds_per_token(report.recipe, config) for config, report in zip(configs, reports, strict=True)])
+    times = np.array(list(map(_seconds_per_token, configs, reports)))
     peaks = np.array([report.peak_bytes for report in reports], dtype=np.float64)
     front = _front(np.stack([total(ranking.evaluate(shapes, **scored)), times, peaks], axis=1))
     candidates = []
@@ -114,7 +113,8 @@ def _recipe(config: DIYConfig, query: Query) -> Recipe:
     return replace(query.recipe, micro_batch=memory.max_micro_batch(config, query.recipe, query.vram_bytes))
 
 
-def _seconds_per_token(recipe: Recipe, config: DIYConfig) -> float:
+def _seconds_per_token(config: DIYConfig, report: MemoryReport) -> float:
+    recipe = report.recipe
     return float(ranking.relative_step_time(config, recipe.seq_len, recipe.micro_batch)) / recipe.tokens
 
 
@@ -122,29 +122,4 @@ def _front(costs: Floats) -> NDArray[np.bool_]:
     """The rows that no other row dominates: none is as low in every column and lower in one."""
     others, own = costs[:, None], costs[None, :]
     dominates = (others <= own).all(axis=2) & (others < own).any(axis=2)
-    front: NDArray[np.bool_] = ~dominates.any(axis=0)
-    return front
-
-
-def _check_arithmetic(grid: Lattice, query: Query) -> None:
-    """The largest shape of the lattice, in Python's ints, must stay within what int64 columns can hold."""
-    columns = grid.columns
-    heads = int(columns.num_heads.max())
-    corner = DIYConfig(
-        vocab_size=int(columns.vocab_size.max()),
-        hidden_size=int(columns.hidden_size.max()),
-        num_layers=int(grid.layers[-1]),
-        num_heads=heads,
-        num_kv_heads=heads,
-        head_dim=int(columns.head_dim.max()),
-        intermediate_size=int((columns.intermediate_size + grid.widths * grid.steps).max()),
-        max_seq_len=query.recipe.seq_len,
-        tie_embeddings=query.tie_embeddings,
-    )
-    if memory.peak_bytes(corner, query.recipe) >= 2**60:
-        raise QueryError(
-            "seq",
-            query.recipe.seq_len,
-            f"at micro-batch {query.recipe.micro_batch} the largest admissible shape would need more than 10^18 bytes; "
-            "shorten it, or bound hidden, heads and layers",
-        )
+    return np.logical_not(dominates.any(axis=0))

@@ -13,10 +13,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from diymodel.config import DIYConfig
-from solver.lattice import HIDDEN, INTERMEDIATE_STEP, LAYERS, Lattice, Shapes, lattice
+from solver.lattice import HIDDEN, INTERMEDIATE_STEP, LAYERS, Lattice, Shapes
 from solver.query import LIMITS, OPTIONS, Axis, Query
 from solver.search.order import totals
-from solver.search.passes import Found, fits, search
+from solver.search.passes import Found, fits, winner
 from solver.solution import Binding
 
 BINDS = 1e-4
@@ -37,44 +37,37 @@ def binding(grid: Lattice, query: Query, found: Found) -> Binding:
     """The constraint whose loosening gains most; NOTHING where none gains."""
     score, config = float(totals(found.best.take([0]), query)[0]), found.best.config(0)
     gains = [NOTHING]
-    for constraint, change, shapes, least in _loosened(grid, query, found, config):
-        gain = score - float(totals(shapes, query).min(initial=score))
-        if gain > least:
-            gains.append(Binding(constraint=constraint, change=change, gain=gain))
+    gains += [
+        Binding(constraint=constraint, change=change, gain=score - total)
+        for constraint, change, total in _loosened(grid, query, found, config)
+        if score - total > BINDS
+    ]
     return max(gains, key=lambda bound: bound.gain)
 
 
-def _loosened(
-    grid: Lattice, query: Query, found: Found, config: DIYConfig
-) -> Iterator[tuple[str, str, Shapes, float]]:
-    """(constraint, change, shapes that it would admit, nats that they must gain)."""
+def _loosened(grid: Lattice, query: Query, found: Found, config: DIYConfig) -> Iterator[tuple[str, str, float]]:
+    """(constraint, change, total of the best shape that it would admit)."""
     if query.target_params is None:
         for name, larger in _larger(grid, config, found.best):
-            yield "memory", _text(name, larger), larger.take(~fits(larger, query)), 0.0
-    else:
-        yield "memory", "no budget", found.too_large.take([0][: len(found.too_large)]), BINDS
-        if found.in_band <= FEW:
-            wider = twice_the_tolerance(query)
-            yield "tolerance", f"tolerance {100 * wider.tolerance:g} %", _first(wider), BINDS
+            if not fits(larger, query).all():
+                yield "memory", f"{OPTIONS[name]} {getattr(larger, name)[0]}", float(totals(larger, query)[0])
+    elif len(found.too_large):
+        yield "memory", "no budget", float(totals(found.too_large, query)[0])
+    if query.target_params is not None and found.in_band <= FEW:
+        wider = twice_the_tolerance(query)
+        if best := winner(wider):
+            yield "tolerance", f"tolerance {100 * wider.tolerance:g} %", best[1]
     for name, word in OPTIONS.items():
-        if name != "vocab_size" and (query.axis(name) is not None or _is_at_the_end(name, config)):
-            near = _first(_around(query, name, config))
-            yield word if query.axis(name) is not None else "lattice", _text(name, near), near, BINDS
+        given = query.axis(name) is not None
+        if name == "vocab_size" or not (given or _is_at_the_end(name, config)):
+            continue
+        if best := winner(_around(query, name, config)):
+            yield word if given else "lattice", f"{word} {getattr(best[0], name)}", best[1]
 
 
 def twice_the_tolerance(query: Query) -> Query:
     """The query with twice its tolerance, and at least a tenth of a percent."""
     return replace(query, tolerance=min(max(2 * query.tolerance, 0.001), 0.999))
-
-
-def _first(query: Query) -> Shapes:
-    query = replace(query, top=1)
-    return search(lattice(query), query).best
-
-
-def _text(name: str, shapes: Shapes) -> str:
-    """`layers 33`; nothing where there is no shape."""
-    return f"{OPTIONS[name]} {getattr(shapes, name)[0]}" if len(shapes) else ""
 
 
 def _larger(grid: Lattice, config: DIYConfig, rows: Shapes) -> Iterator[tuple[str, Shapes]]:

@@ -1,4 +1,4 @@
-"""The order of the answer: the terms of a query's score for columns of shapes, and the first rows under it."""
+"""The order of the answer: the terms of a score, for a config or for columns of shapes, and the first rows under it."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from solver.ranking.preference import STATE_BYTES
 from solver.ranking.total import Floats, total
 
 
-def terms(shapes: Shapes, query: Query) -> dict[str, Floats]:
+def terms(shapes: Any, query: Query) -> dict[str, Floats]:
     """Every term of the score by name, those of the preference included."""
     return {**ranking.evaluate(shapes, **regime(shapes, query)), **preferred(shapes, query)}
 
 
-def totals(shapes: Shapes, query: Query) -> Floats:
+def totals(shapes: Any, query: Query) -> Floats:
     """What the order sorts by first."""
     return total(terms(shapes, query))
 
@@ -34,17 +34,18 @@ def lower_bounds(shapes: Shapes, shallowest: Ints, query: Query) -> Floats:
     return total({**gained, **preferred(with_layers(shapes, shallowest), query)})
 
 
-def regime(shapes: Shapes, query: Query) -> dict[str, Any]:
+def regime(shapes: Any, query: Query) -> dict[str, Any]:
     """The tokens and the size to score at; the target's size, so that overshooting it gains nothing."""
     target = query.target_params
     if target is not None:
         return {"tokens": query.tokens_at(target), "params": target}
     params = counts.total(shapes)
     ratio = query.tokens_per_param
-    return {"tokens": query.tokens_at(0) if ratio is None else ratio * params, "params": params}
+    tokens = query.tokens_at(0) if ratio is None else np.maximum(np.round(ratio * params), 1)
+    return {"tokens": tokens, "params": params}
 
 
-def preferred(shapes: Shapes, query: Query) -> dict[str, Floats]:
+def preferred(shapes: Any, query: Query) -> dict[str, Floats]:
     """The terms of the query's preference: none for quality."""
     if query.prefer == "quality":
         return {}
@@ -54,12 +55,10 @@ def preferred(shapes: Shapes, query: Query) -> dict[str, Floats]:
 def prices(query: Query) -> ranking.Preference:
     """What the query's preference charges: at its target, or without one at the size whose states fill the budget."""
     size = query.target_params or max(1, (query.vram_bytes or 0) // STATE_BYTES)
-    return ranking.preference(
-        query.prefer, params=size, tokens=query.tokens_at(size), step_tokens=query.recipe.tokens
-    )
+    return ranking.preference(query.prefer, params=size, tokens=query.tokens_at(size), step_tokens=query.recipe.tokens)
 
 
-def step_time(shapes: Shapes, query: Query) -> Floats:
+def step_time(shapes: Any, query: Query) -> Floats:
     """Relative seconds of a step at the query's recipe."""
     return ranking.relative_step_time(shapes, query.recipe.seq_len, query.recipe.micro_batch)
 

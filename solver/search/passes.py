@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from diymodel.config import DIYConfig
 from solver import counts, memory
-from solver.lattice import Ints, Lattice, Shapes
+from solver.errors import QueryError
+from solver.lattice import Ints, Lattice, Shapes, lattice
 from solver.query import Query
 from solver.search.order import best, lower_bounds, totals, with_layers
 from solver.units import band
@@ -32,8 +34,24 @@ class Found:
 
 
 def search(grid: Lattice, query: Query) -> Found:
-    """The best shapes of the lattice that a query admits."""
+    """The best shapes of the lattice that a query admits.
+
+    Raises:
+        QueryError: sizes beyond 64-bit arithmetic.
+    """
+    _check_arithmetic(grid, query)
     return _with_target(grid, query) if query.target_params else _without_target(grid, query)
+
+
+def winner(query: Query) -> tuple[DIYConfig, float] | None:
+    """The first row of a query and its total. None where nothing satisfies it, nor can: constraints that were loosened
+    one by one may contradict each other, or reach beyond the arithmetic."""
+    query = replace(query, top=1)
+    try:
+        first = search(lattice(query), query).best
+    except QueryError:
+        return None
+    return (first.config(0), float(totals(first, query)[0])) if len(first) else None
 
 
 def _with_target(grid: Lattice, query: Query) -> Found:
@@ -125,3 +143,27 @@ def least_memory(shapes: Shapes, query: Query) -> Shapes:
     """The row that needs least memory."""
     peak = memory.peak_bytes(shapes, query.recipe)
     return shapes.take(np.lexsort([counts.total(shapes), peak])[:1])
+
+
+def _check_arithmetic(grid: Lattice, query: Query) -> None:
+    """The largest shape of the lattice, in Python's ints, must stay within what int64 columns can hold."""
+    columns = grid.columns
+    heads = int(columns.num_heads.max())
+    corner = DIYConfig(
+        vocab_size=int(columns.vocab_size.max()),
+        hidden_size=int(columns.hidden_size.max()),
+        num_layers=int(grid.layers[-1]),
+        num_heads=heads,
+        num_kv_heads=heads,
+        head_dim=int(columns.head_dim.max()),
+        intermediate_size=int((columns.intermediate_size + grid.widths * grid.steps).max()),
+        max_seq_len=query.recipe.seq_len,
+        tie_embeddings=query.tie_embeddings,
+    )
+    if memory.peak_bytes(corner, query.recipe) >= 2**60:
+        raise QueryError(
+            "seq",
+            query.recipe.seq_len,
+            f"at micro-batch {query.recipe.micro_batch} the largest admissible shape would need more than 10^18 bytes; "
+            "shorten it, or bound hidden, heads and layers",
+        )
