@@ -6,7 +6,6 @@ import math
 from collections.abc import Iterator
 from dataclasses import replace
 
-from diymodel.config import DIYConfig
 from solver import ranking
 from solver.errors import QueryError
 from solver.presets import PUBLISHED, Preset
@@ -30,7 +29,10 @@ TARGET_STEP = 1.1
 TOKENS_STEP = 10
 
 HARD = ("memory", "tolerance", *(word for word in OPTIONS.values() if word != "vocab"))
-"""Constraints that can bind. The others are wishes: another target, more tokens, another vocabulary or recipe."""
+"""Constraints that can bind. The others ask for something else: a target, tokens, a vocabulary, a recipe."""
+
+WISHES = ("target", "tokens")
+"""With these a preference has other prices, so that the scores do not compare."""
 
 
 def explain(solution: Solution) -> Solution:
@@ -66,7 +68,7 @@ def _loosened(solution: Solution) -> Iterator[tuple[str, str, str, Query]]:
     yield from _loosened_memory(query, solution)
     if query.target_params is not None:
         wider = twice_the_tolerance(query)
-        note = "overshooting the target gains nothing by design: there is only more to choose from"
+        note = "scored at the target's size: overshooting it gains nothing, undershooting costs nothing"
         yield "tolerance", f"tolerance {100 * wider.tolerance:g} %", note, wider
     for name, word in OPTIONS.items():
         if name != "vocab_size" and query.axis(name) is not None:
@@ -120,23 +122,22 @@ def _asked(query: Query, constraint: str, change: str, **values: float) -> Itera
 
 
 def _relaxation(solution: Solution, constraint: str, change: str, note: str, query: Query) -> Relaxation:
-    found = winner(query)
+    found, first = winner(query), solution.candidates[0].score if solution.candidates else None
+    if found is None:
+        return Relaxation(constraint=constraint, change=change, note="nothing satisfies that")
+    config, _ = found
+    loss = float(ranking.evaluate(config, **regime(config, query))["predicted_loss"])
     at_its_budget = replace(query, vram_bytes=solution.query.vram_bytes)  # a preference is priced at the budget
-    first = solution.candidates[0].score if solution.candidates else None
-    loss = None if found is None else _predicted_loss(found[0], query)
+    comparable = query.prefer == "quality" or constraint not in WISHES
     return Relaxation(
         constraint=constraint,
         change=change,
-        config=found and found[0],
+        config=config,
         predicted_loss=loss,
-        loss_gain=None if first is None or loss is None else first.predicted_loss - loss,
-        score_gain=None if first is None or found is None else first.total - float(totals(found[0], at_its_budget)),
-        note=note if found else "nothing satisfies that",
+        loss_gain=first and first.predicted_loss - loss,
+        score_gain=first.total - float(totals(config, at_its_budget)) if first and comparable else None,
+        note=note,
     )
-
-
-def _predicted_loss(config: DIYConfig, query: Query) -> float:
-    return float(ranking.evaluate(config, **regime(config, query))["predicted_loss"])
 
 
 # The score in words
@@ -153,7 +154,6 @@ def _words(candidate: Candidate, query: Query) -> dict[str, str]:
     config = candidate.config
     scored = regime(config, query)
     size = f"{short_count(scored['params'])} params, {short_count(int(scored['tokens']))} tokens"
-    price, factor = prices(query), candidate.score.terms.get("speed", 0.0)
     sides = {
         "hidden": config.hidden_size,
         "heads": config.num_heads * config.head_dim,
@@ -166,11 +166,19 @@ def _words(candidate: Candidate, query: Query) -> dict[str, str]:
         "kv_heads": f"{config.num_kv_heads} kv heads",
         "heads": f"{config.num_heads} heads of {config.head_dim}",
         "alignment": f"{', '.join(odd)} off the multiples of 128" if odd else "all sides are multiples of 128",
-        "speed": f"{math.exp(factor / price.speed_rate):.2f} times the time of the arithmetic alone"
-        if price.speed_rate
-        else "",
-        "memory": f"peak {short_bytes(candidate.memory.peak_bytes)}",
+        **_preference_words(candidate.score.terms, query),
     }
+
+
+def _preference_words(terms: dict[str, float], query: Query) -> dict[str, str]:
+    """Step time and peak at the query's recipe, read back from their terms."""
+    price, words = prices(query), {}
+    if "speed" in terms:
+        words["speed"] = f"{math.exp(terms['speed'] / price.speed_rate):.2f} times the time of its arithmetic alone"
+    if "memory" in terms:
+        times = math.exp(terms["memory"] / price.memory_rate)
+        words["memory"] = f"peak {short_bytes(round(times * price.state_bytes))}, {times:.2f} times 16 bytes a param"
+    return words
 
 
 # Published neighbours

@@ -105,8 +105,8 @@ class Binding:
 
     def __str__(self) -> str:
         if self.constraint == "none":
-            return "binding constraint: none"
-        return f"binding constraint: {self.constraint} (with {self.change} the score falls by at least {self.gain:.2g})"
+            return "none"
+        return f"{self.constraint} (with {self.change} the score falls by at least {self.gain:.2g} nats)"
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -137,14 +137,14 @@ class Relaxation:
     constraint: str
     """The word of the option that is changed."""
     change: str
-    config: DIYConfig | None
+    config: DIYConfig | None = None
     """The best shape then; None where still nothing satisfies the query."""
-    predicted_loss: float | None
-    loss_gain: float | None
+    predicted_loss: float | None = None
+    loss_gain: float | None = None
     """Nats by which the predicted loss would fall; None without a shape before and after."""
-    score_gain: float | None
-    """The same of the score, by which the shapes are ordered."""
-    note: str
+    score_gain: float | None = None
+    """The same of the score, by which the shapes are ordered; None too where a preference has other prices then."""
+    note: str = ""
     """What the numbers do not say."""
 
     def to_dict(self) -> dict[str, Any]:

@@ -82,7 +82,7 @@ def _solution(answer: Solution) -> Page:
         blocks += [answer.message, *_nearest(answer)]
     else:
         blocks += [_candidates(answer), f"Memory is predicted. {IN_NATS}"]
-        blocks += [f"{str(answer.binding).capitalize()}."] if answer.binding else []
+        blocks += [f"Binding constraint: {answer.binding}."] if answer.binding else []
         blocks += _verifications(answer.candidates)
     if answer.explanation:
         blocks += _explanation(answer.explanation)

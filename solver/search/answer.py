@@ -75,8 +75,10 @@ def solved_message(query: Query, stats: Stats, bound: Binding) -> str:
     """How many shapes there are, and which constraint keeps better ones out."""
     where = f"in the band of {100 * query.tolerance:g} %" if query.target_params else "on the lattice"
     if query.vram_bytes is None:
-        return f"{stats.in_band:,} shapes lie {where}; {bound}"
-    return f"{stats.fitting:,} of the {stats.in_band:,} shapes {where} fit {short_bytes(query.vram_bytes)}; {bound}"
+        count = f"{stats.in_band:,} shapes lie {where}"
+    else:
+        count = f"{stats.fitting:,} of the {stats.in_band:,} shapes {where} fit {short_bytes(query.vram_bytes)}"
+    return f"{count}; binding constraint: {bound}"
 
 
 def _candidates(shapes: Shapes, query: Query) -> tuple[Candidate, ...]:
