@@ -34,6 +34,7 @@ else:
 OK, UNSATISFIED, WRONG_REQUEST, INTERRUPTED = 0, 1, 2, 130
 
 FORMATS = ("table", "json", "csv", "markdown")
+PREFERENCES = ("quality", "speed", "memory", "balanced")
 PLACES = ("auto", "cuda", "xpu", "mps", "cpu", "meta")
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -307,10 +308,21 @@ def cli() -> None:
 @place_option("Where the best are built; auto counts them, and takes a real step where there is a GPU.")
 @click.option("--tokens", metavar="N", help="Training tokens that the ranking assumes: 1T unless given.")
 @click.option("--tokens-per-param", type=Number(), help="The same, in proportion to the parameters.")
+@click.option(
+    "--prefer",
+    type=Word(PREFERENCES),
+    metavar="|".join(PREFERENCES),
+    default="quality",
+    show_default=True,
+    help="What the order trades predicted loss against.",
+)
+@click.option("--explain", is_flag=True, help="Say what loosening each constraint would buy, and the score in words.")
 @shape_options
 @recipe_options(seq_help="Tokens per sequence, and max_seq_len of the configs.  [default: 2048]")
 @output_options
-def solve(*, verify: int, device: str, form: Format, output: str | None, quiet: bool, **words: Any) -> int:
+def solve(
+    *, verify: int, explain: bool, device: str, form: Format, output: str | None, quiet: bool, **words: Any
+) -> int:
     """Find the best shapes for a size and a GPU.
 
     Without --target: the shapes with the lowest predicted loss that fit. Without a budget: no memory limit.
@@ -324,6 +336,10 @@ def solve(*, verify: int, device: str, form: Format, output: str | None, quiet: 
     from solver.solution import Status
 
     solution = search(Query.parse(**words))
+    if explain:
+        from solver.explain import explain as explained
+
+        solution = explained(solution)
     if verify and solution.candidates:
         from solver.verify import verify_candidates
 
