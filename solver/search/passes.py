@@ -109,21 +109,45 @@ def _best_of_depths(rows: Shapes, last: Ints, layers: Ints, query: Query) -> Sha
 
 def deepest_that_fit(grid: Lattice, query: Query) -> Iterator[tuple[Shapes, Ints]]:
     """Every column and intermediate size with the index of the largest admissible number of layers that fits, or -1."""
+    most_bytes = memory.largest_peak(query.vram_bytes or 0)
     for shapes in grid.widths_at_one_layer():
-        low, high = np.full(len(shapes), -1), np.full(len(shapes), len(grid.layers) - 1)
-        while (low < high).any():  # the invariant: low fits (or is -1), high + 1 does not
-            middle = (low + high + 1) // 2
-            within = fits(with_layers(shapes, grid.layers[middle]), query)
-            low, high = np.where(within, middle, low), np.where(within, high, middle - 1)
-        yield shapes, low
+        deepest = memory.most_layers(shapes, query.recipe, most_bytes)
+        yield shapes, np.searchsorted(grid.layers, deepest, side="right") - 1
 
 
 def fits(shapes: Shapes, query: Query) -> NDArray[np.bool_]:
-    """Where the verdict is fits or uncertain."""
-    if query.vram_bytes is None:
-        return np.ones(len(shapes), dtype=np.bool_)
+    """Where the verdict is fits or uncertain.
+
+    Memory grows with the intermediate size, so in a run of shapes that differ in it alone, ascending, all fit if the
+    last does and none if the first does not. Only the runs in between are looked at shape by shape.
+    """
+    within = np.ones(len(shapes), dtype=np.bool_)
+    if query.vram_bytes is None or not len(shapes):
+        return within
+    first = _first_of_each_run(shapes)
+    last = np.append(first[1:], len(shapes)) - 1
+    all_fit = _each_fits(shapes.take(last), query)
+    none_fits = ~all_fit
+    none_fits[none_fits] = ~_each_fits(shapes.take(first[none_fits]), query)
+    lengths = last - first + 1
+    within[np.repeat(none_fits, lengths)] = False
+    between = np.repeat(~(all_fit | none_fits), lengths)
+    within[between] = _each_fits(shapes.take(between), query)
+    return within
+
+
+def _each_fits(shapes: Shapes, query: Query) -> NDArray[np.bool_]:
     within: NDArray[np.bool_] = memory.device_bytes(memory.peak_bytes(shapes, query.recipe)) <= query.vram_bytes
     return within
+
+
+def _first_of_each_run(shapes: Shapes) -> Ints:
+    """Where shapes begin that differ from the one before in more than a larger intermediate size."""
+    begins = np.ones(len(shapes), dtype=np.bool_)
+    begins[1:] = np.diff(shapes.intermediate_size) <= 0
+    for name in ("vocab_size", "hidden_size", "num_layers", "num_heads", "num_kv_heads", "head_dim"):
+        begins[1:] |= np.diff(getattr(shapes, name)) != 0
+    return np.flatnonzero(begins)
 
 
 def largest_that_fits(grid: Lattice, query: Query) -> Shapes:
