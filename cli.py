@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from diymodel.config import DIYConfig
     from solver.report import Format
-    from solver.report.answers import Answer
+    from solver.report.answers import Answer, Verified
 else:
     from click_default_group import DefaultGroup
 
@@ -411,13 +411,14 @@ def memory(
 @cli.command()
 @files_argument
 @place_option("Where it is built; auto takes a GPU if there is one, else a small model takes a step on the CPU.")
+@click.option("--record", type=OutputPath(), help="Add each result, as it comes, to a file of JSON lines.")
 @budget_options
 @rank_option
 @recipe_options(seq_help="Tokens per sequence.  [default: the config's max_seq_len]")
 @output_options
 def verify(
-    *, sources: tuple[str, ...], device: str, vram: str | None, gpu: str | None, rank: int, form: Format,
-    output: str | None, quiet: bool, **words: Any,
+    *, sources: tuple[str, ...], device: str, record: str | None, vram: str | None, gpu: str | None, rank: int,
+    form: Format, output: str | None, quiet: bool, **words: Any,
 ) -> int:  # fmt: skip
     """Build configs and compare: count, training step, memory.
 
@@ -437,7 +438,9 @@ def verify(
     with _progress(len(sources), "verifying", quiet) as progress:
         for source, config, recipe in zip(sources, configs, recipes, strict=True):
             verification = verify_config(config, recipe, device=device, budget_bytes=budget)
-            verified.append(Verified(source=source, verification=verification))
+            verified.append(Verified(source=source, config=config, recipe=recipe, verification=verification))
+            if record:
+                _record(record, verified[-1])
             progress(len(verified), len(sources))
     _emit(VerifyAnswer(tuple(verified)), form, output, quiet)
     return _exit_code(done.verification.agrees for done in verified)
@@ -531,6 +534,17 @@ def _recipe(config: DIYConfig, words: dict[str, Any], budget: int | None) -> Rec
     if largest and budget is not None:
         recipe = replace(recipe, micro_batch=max(1, max_micro_batch(config, recipe, budget)))
     return recipe
+
+
+def _record(path: str, verified: Verified) -> None:
+    import json
+    from datetime import UTC, datetime
+    from importlib.metadata import version
+
+    from solver.report.files import append_line
+
+    when = datetime.now(UTC).isoformat(timespec="seconds")
+    append_line(path, json.dumps(verified.to_record(when, version("torch"))))
 
 
 def _exit_code(agreements: Iterable[bool]) -> int:

@@ -32,6 +32,7 @@ sys.path.insert(0, str(ROOT))  # a bare checkout: nothing is installed
 from diymodel.config import DIYConfig  # noqa: E402
 from solver import counts, memory  # noqa: E402
 from solver.recipe import Recipe  # noqa: E402
+from solver.report.files import write_whole  # noqa: E402
 from solver.units import short_bytes, short_count  # noqa: E402
 from solver.verify.count import count_on_meta  # noqa: E402
 from solver.verify.measure import Outcome, Trial, accelerator, run_process, run_worker  # noqa: E402
@@ -277,7 +278,7 @@ def write(result: dict[str, Any], folder: Path) -> Path:
     card = re.sub(r"[^a-z0-9]+", "-", result["environment"]["gpu"].lower()).strip("-")
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"gpu_check-{card}-{result['date'][:10]}.json"
-    path.write_text(json.dumps(_finite(result), indent=1, allow_nan=False) + "\n")
+    write_whole(str(path), json.dumps(_finite(result), indent=1, allow_nan=False) + "\n")
     return path
 
 

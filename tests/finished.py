@@ -237,9 +237,9 @@ ANSWERS: dict[str, Answer] = {
     "memory": MemoryAnswer(source="wide.json", config=WIDE, report=TOO_LARGE),
     "verify": VerifyAnswer(
         (
-            Verified(source="deep.json", verification=COUNTED_ONLY),
-            Verified(source="wide.json", verification=MEASURED),
-            Verified(source="tiny|odd.json", verification=REFUTED),
+            Verified(source="deep.json", config=DEEP, recipe=Recipe(), verification=COUNTED_ONLY),
+            Verified(source="wide.json", config=DEEP, recipe=Recipe(), verification=MEASURED),
+            Verified(source="tiny|odd.json", config=DEEP, recipe=Recipe(), verification=REFUTED),
         )
     ),
     "rank": RankAnswer(

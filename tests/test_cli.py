@@ -558,3 +558,29 @@ def read_terminal(descriptor: int) -> bytes:
         return os.read(descriptor, 65536)
     except OSError:  # the other end is closed
         return b""
+
+
+def test_results_are_recorded_as_they_come(tmp_path: Path) -> None:
+    kept = tmp_path / "record.jsonl"
+    for _ in range(2):
+        result = diysolve("verify", "diy-3m", "diy-208m", "--device", "meta", "--record", str(kept))
+        assert result.exit_code == 0, result.output
+    records = [json.loads(line) for line in kept.read_text().splitlines()]
+    assert [record["source"] for record in records] == ["diy-3m", "diy-208m"] * 2
+    for record in records:
+        assert record["schema"] == "diysolve.record/1"
+        assert DIYConfig.from_dict(record["config"])
+        assert record["verification"]["params"]["equal"]
+        assert record["recipe"]["precision"] == "bf16-mixed"
+
+
+def test_a_record_that_cannot_be_written_is_refused_before_the_work(tmp_path: Path) -> None:
+    check_refused(diysolve("verify", "diy-3m", "--record", str(tmp_path / "no" / "r.jsonl")), "there is no folder")
+
+
+def test_as_many_sequences_as_fit() -> None:
+    result = diysolve("memory", "diy-493m", "--vram", "24GB", "--micro-batch", "max", "--format", "json")
+    report = json.loads(result.stdout)
+    assert report["recipe"]["micro_batch"] == report["max_micro_batch"] > 1
+    check_refused(diysolve("memory", "diy-493m", "--micro-batch", "max"), "micro_batch='max'", "needs a budget")
+    check_refused(diysolve("--target", "5M", "--micro-batch", "max"), "micro_batch='max'", "needs a budget")

@@ -475,6 +475,11 @@ def test_without_enough_ram_the_step_that_was_asked_for_is_refused() -> None:
     assert "use meta" in str(refusal.value)
 
 
+def test_float16_is_not_for_the_cpu() -> None:
+    with pytest.raises(RecipeError, match="needs a GPU"):
+        verify_config(CONFIG, replace(RECIPE, precision="16-mixed"), device="cpu")
+
+
 @pytest.mark.parametrize("count", [1, 2])
 @pytest.mark.usefixtures("bare")
 def test_candidates_too_large_for_ram_are_refused_before_anything_is_started(count: int) -> None:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from solver.memory.budget import MemoryReport
     from solver.presets import Preset
     from solver.ranking.score import Score
+    from solver.recipe import Recipe
     from solver.solution import Verification
 
 
@@ -63,10 +64,24 @@ class Verified:
     """One file of `diysolve verify`."""
 
     source: str
+    config: DIYConfig
+    recipe: Recipe
     verification: Verification
 
     def to_dict(self) -> dict[str, Any]:
         return {"source": self.source, "verification": self.verification.to_dict()}
+
+    def to_record(self, when: str, torch: str) -> dict[str, Any]:
+        """Everything that is needed to read the result a year from now: `when` in ISO 8601, and torch's version."""
+        return {
+            "schema": "diysolve.record/1",
+            "when": when,
+            "torch": torch,
+            "source": self.source,
+            "config": self.config.to_dict(),
+            "recipe": self.recipe.to_dict(),
+            "verification": self.verification.to_dict(),
+        }
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,6 +46,22 @@ def write_whole(path: str, text: str) -> None:
         raise InputFileError("output", path, f"cannot be written: {_reason(error)}") from None
 
 
+def append_line(path: str, line: str) -> None:
+    """Add one line to a file, which is made if it is not there; on disk before this returns.
+
+    Raises:
+        InputFileError: it cannot be written.
+    """
+    try:
+        with open(_target(path), "a", encoding="utf-8") as file:
+            file.write(line + "\n")  # one write of one line: a reader, or a second writer, never sees half of it
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise InputFileError("record", path, f"cannot be written: {reason}") from None
+
+
 def _target(path: str) -> Path:
     """Where a path leads; InputFileError where it cannot even be looked at."""
     try:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from diymodel.config import DIYConfig
 from solver import counts
-from solver.errors import DeviceError, did_you_mean
+from solver.errors import DeviceError, RecipeError, did_you_mean
 from solver.memory import MemoryReport, report
 from solver.recipe import Recipe
 from solver.solution import Candidate, Solution, Verification
@@ -50,12 +50,12 @@ def verify_config(
 
     Raises:
         DeviceError: the device is not known, not here, or has too little RAM for the step.
-        RecipeError: a sequence longer than the config's max_seq_len.
+        RecipeError: a sequence longer than the config's max_seq_len, 16-mixed on the CPU.
     """
     memory = report(config, recipe, budget_bytes)
     place = find_device(device)
     if place == "cpu":
-        require_ram(cpu_trial(config, recipe), memory_bytes_limit)
+        require_cpu(config, recipe, memory_bytes_limit)
     predicted = counts.count(config)
     plan = _plan(config, recipe, place, asked=device)
     if device == "auto" and place == "meta" and predicted["total"] <= CPU_STEP_PARAMS:
@@ -87,7 +87,7 @@ def verify_candidates(
     chosen = solution.candidates[: max(count, 0)]
     if place == "cpu":
         for candidate in chosen:
-            require_ram(cpu_trial(candidate.config, candidate.memory.recipe), memory_bytes_limit)
+            require_cpu(candidate.config, candidate.memory.recipe, memory_bytes_limit)
     verified: list[Candidate] = []
     try:
         for candidate in chosen:
@@ -138,8 +138,16 @@ def available_bytes(limit: int | None) -> int:
     return int(psutil.virtual_memory().available)
 
 
-def require_ram(trial: Trial, limit: int | None) -> None:
-    """Raise DeviceError where a trial would not fit into RAM."""
+def require_cpu(config: DIYConfig, recipe: Recipe, limit: int | None) -> None:
+    """Refuse what the CPU cannot do.
+
+    Raises:
+        RecipeError: float16, which is a GPU's.
+        DeviceError: a step that would not fit into RAM.
+    """
+    if recipe.precision == "16-mixed":
+        raise RecipeError("precision", "16-mixed", "needs a GPU, and the device is the CPU; use bf16-mixed or 32-true")
+    trial = cpu_trial(config, recipe)
     needed, available = cpu_bytes(trial), available_bytes(limit)
     if needed > available:
         raise DeviceError(
