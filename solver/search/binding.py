@@ -24,7 +24,7 @@ BINDS = 1e-4
 
 FEW = 1000
 """Shapes in the band above which twice the tolerance is not tried. In random queries, most of them with a dimension
-given or short of memory, it gained BINDS in 15 % of those with more than so many fitting shapes, in 40 % of the others."""
+given or short of memory, it gained BINDS in 15 % of those with more fitting shapes than that, in 40 % of the others."""
 
 STEPS = {"num_layers": LAYERS.step or 1, "hidden_size": HIDDEN.step or 1, "intermediate_size": INTERMEDIATE_STEP}
 
