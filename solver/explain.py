@@ -134,7 +134,7 @@ def _relaxation(solution: Solution, constraint: str, change: str, note: str, que
         change=change,
         config=config,
         predicted_loss=loss,
-        loss_gain=first and first.predicted_loss - loss,
+        loss_gain=first.predicted_loss - loss if first else None,
         score_gain=first.total - float(totals(config, at_its_budget)) if first and comparable else None,
         note=note,
     )

@@ -23,8 +23,8 @@ BINDS = 1e-4
 """Nats below which it does not matter what a constraint keeps out: the last decimal that the tables show."""
 
 FEW = 1000
-"""Shapes in the band above which twice the tolerance is not tried. It then gains BINDS in about one query of ten, most
-of them short of memory; below, in four of ten."""
+"""Shapes in the band above which twice the tolerance is not tried. In random queries, most of them with a dimension
+given or short of memory, it gained BINDS in 15 % of those with more fitting shapes than that, in 40 % of the others."""
 
 STEPS = {"num_layers": LAYERS.step or 1, "hidden_size": HIDDEN.step or 1, "intermediate_size": INTERMEDIATE_STEP}
 
