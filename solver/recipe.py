@@ -9,7 +9,7 @@ from solver.errors import RecipeError, did_you_mean
 
 Mode = Literal["train", "infer"]
 Precision = Literal["32-true", "bf16-mixed", "16-mixed", "bf16-true"]
-Optimizer = Literal["adamw", "adamw-foreach", "sgd", "sgd-momentum"]
+Optimizer = Literal["adamw", "adamw-foreach", "adamw-8bit", "sgd", "sgd-momentum"]
 Checkpointing = Literal["none", "full"]
 Attention = Literal["sdpa", "eager"]
 Loss = Literal["plain", "chunked"]
@@ -30,7 +30,7 @@ class Recipe:
     precision: Precision = "bf16-mixed"
     """Lightning's names. The mixed ones keep weights, gradients and optimizer states in float32."""
     optimizer: Optimizer = "adamw"
-    """"adamw" is torch's fused AdamW, "adamw-foreach" is torch's default."""
+    """"adamw" is torch's fused AdamW, "adamw-foreach" is torch's default, "adamw-8bit" is bitsandbytes'."""
     micro_batch: int = 1
     """Sequences per step on the device."""
     seq_len: int = 2048

@@ -84,6 +84,8 @@ def _changes(config: DIYConfig, recipe: Recipe, budget_bytes: int) -> Iterator[C
     if recipe.mode == "train":
         if recipe.optimizer == "adamw-foreach":
             yield "optimizer", "adamw"
+        if recipe.optimizer in ("adamw", "adamw-foreach"):
+            yield "optimizer", "adamw-8bit"
         if recipe.loss == "plain":
             yield "loss", "chunked"
         if recipe.checkpointing == "none":
