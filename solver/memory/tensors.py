@@ -122,7 +122,9 @@ class Tensors:
         if kind in ("w", "c"):  # a weight, or its copy in the compute dtype
             return rounded(getattr(self, weight)() * (self.w if kind == "w" else self.e))
         if kind in ("q", "m"):  # a moment of 8-bit AdamW, or the largest values of its blocks
-            return rounded(_quantized(getattr(self, weight)()) if kind == "q" else _block_maxima(getattr(self, weight)()))
+            return rounded(
+                _quantized(getattr(self, weight)()) if kind == "q" else _block_maxima(getattr(self, weight)())
+            )
         return rounded(getattr(self, name)())
 
     # numbers of each weight tensor
