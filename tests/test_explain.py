@@ -31,7 +31,7 @@ def relaxation(solution: Solution, change: str) -> Relaxation:
 @pytest.fixture(scope="module")
 def tight() -> Solution:
     """Short of memory, and with two dimensions given."""
-    return explained(target="500M", vram="24GB", micro_batch=6, hidden="1024:1536", heads="16,24", vocab="32000")
+    return explained(target="500M", vram="24GB", micro_batch=5, hidden="1024:1536", heads="16,24", vocab="32000")
 
 
 @pytest.mark.parametrize(
