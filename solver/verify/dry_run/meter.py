@@ -9,7 +9,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -36,8 +36,9 @@ class Instant:
         return sum(self.live)
 
 
-@dataclass(slots=True)
-class _Block:
+class _Block(NamedTuple):
+    """A storage that is alive."""
+
     nbytes: int
     part: str
     reference: weakref.ref[Any]
@@ -81,7 +82,7 @@ class Meter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if block is not None:
             self._live[_INDEX[block.part]] -= block.nbytes
             self._live[_INDEX[part]] += block.nbytes
-            block.part = part
+            self._blocks[tensor.untyped_storage()._cdata] = block._replace(part=part)
 
     def record(self, op: str, workspace: int = 0) -> None:
         """Note what is alive now, and `workspace` bytes that the operator held while it ran."""

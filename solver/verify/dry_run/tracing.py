@@ -68,7 +68,7 @@ def follow_training(
     *,
     backward: Callable[[Tensor], None] | None = None,
 ) -> Curves:
-    """Curves of the second step of `module`: by then the optimizer has its states.
+    """Curves of a step of `module` whose optimizer has its states already.
 
     Args:
         backward: another engine than ours, which then sees the parts only roughly.
@@ -92,13 +92,12 @@ def follow_training(
 
     step: Callable[..., object] = training_step if isinstance(module, DIYForCausalLM) else generic_step
     hooks = {"optimizer": optimizer, "scaler": scaler, "backward": backward or our_backward, "mark": mark}
-    for _ in range(2):
-        state.ended = None
-        with meter, state.watch_head():
-            step(module, input_ids, recipe, **hooks)
-        meter.instants = []
+    with meter, state.watch_head():
+        _make_states(module, optimizer, scaler, device)
         for tensor in _optimizer_tensors(optimizer, scaler):
             meter.adopt(tensor, "optimizer")
+        meter.instants = []
+        step(module, input_ids, recipe, **hooks)
     return curves
 
 
@@ -245,6 +244,17 @@ def _adopt_cache(meter: Meter, cache: KVCache) -> None:
     for layer in cache.layers:
         meter.adopt(layer.keys, "kv_cache")
         meter.adopt(layer.values, "kv_cache")
+
+
+def _make_states(
+    module: nn.Module, optimizer: torch.optim.Optimizer, scaler: torch.amp.GradScaler | None, device: str
+) -> None:
+    """What the first step leaves behind, without the step: the states of the optimizer and of the scaler."""
+    for parameter in module.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    optimizer.step()
+    if scaler is not None:
+        scaler.scale(torch.zeros((), device=device))
 
 
 def _optimizer_tensors(optimizer: torch.optim.Optimizer, scaler: torch.amp.GradScaler | None) -> Iterator[Tensor]:
