@@ -41,9 +41,6 @@ Moments = dict[str, dict[str, Any]]
 MAX_FLASH_HEAD_DIM = 256
 """check_head_dim_size_flash in torch/aten/src/ATen/native/transformers/cuda/sdp_utils.cpp."""
 
-SHAPES_AT_A_TIME = 8192
-"""Shapes that are added up together, so that the sums stay in the processor's cache (measured)."""
-
 
 def predict(shape: Shape, recipe: Recipe) -> Moments:
     """Bytes of every part at every moment: ints for a `DIYConfig`, int64 arrays for a shape of arrays.
@@ -198,14 +195,12 @@ def _broadcast(shape: Shape) -> _Shapes:
 
 
 def _groups(shapes: _Shapes) -> Iterator[tuple[Any, _Shapes]]:
-    """Shapes for which the same script is run, a limited number at a time: (rows, their shapes)."""
+    """Shapes for which the same script is run: (rows, their shapes)."""
     H, K, D = shapes.num_heads, shapes.num_kv_heads, shapes.head_dim
     key = (H != K) + 2 * (H == 1) + 4 * (K == 1) + 8 * (D > MAX_FLASH_HEAD_DIM) + 16 * (D % 8 != 0) + 32 * (D % 4 != 0)
     for value in np.flatnonzero(np.bincount(key)):
         rows = np.flatnonzero(key == value)
-        for start in range(0, rows.size, SHAPES_AT_A_TIME):
-            block = rows[start : start + SHAPES_AT_A_TIME]
-            yield block, replace(shapes, **{name: getattr(shapes, name)[block] for name in _DIMENSIONS})
+        yield rows, replace(shapes, **{name: getattr(shapes, name)[rows] for name in _DIMENSIONS})
 
 
 # ---- the largest instant ----
