@@ -52,7 +52,7 @@ def predict(shape: Shape, recipe: Recipe) -> Moments:
         return {name: _largest(tensors, found, shape.num_layers) for name, tensors, found in _passes(shape, recipe)}
     shapes = _broadcast(shape)
     moments: Moments = {}
-    for rows, group in _groups(shapes):
+    for rows, group in _groups(shapes, recipe):
         for name, tensors, instants in _passes(group, recipe):
             figures = moments.setdefault(name, {part: np.zeros(shapes.size, np.int64) for part in PARTS})
             winners = _winners(tensors, instants, group.num_layers)
@@ -68,7 +68,7 @@ def peak_bytes(shape: Shape, recipe: Recipe) -> Int:
         return int(max(_maximum(*one_pass, shape.num_layers) for one_pass in _whole_passes(shape, recipe)))
     shapes = _broadcast(shape)
     peaks = np.zeros(shapes.size, np.int64)
-    for rows, group in _groups(shapes):
+    for rows, group in _groups(shapes, recipe):
         totals = [_maximum(*one_pass, group.num_layers) for one_pass in _whole_passes(group, recipe)]
         peaks[rows] = np.maximum.reduce(totals)
     return peaks
@@ -106,6 +106,8 @@ def _whole_passes(shape: Shape, recipe: Recipe) -> Iterator[Pass]:
 def _setting(shape: Shape, recipe: Recipe) -> Setting:
     """What the script branches on. Of a group of shapes, the first one speaks for all."""
     H, K, train = _first(shape.num_heads), _first(shape.num_kv_heads), recipe.mode == "train"
+    kernel = kernel_of(_first(shape.head_dim), recipe)
+    views = kernel not in ("flash", "efficient")  # does it read copies, unless one head or sequence can be viewed?
     return Setting(
         infer=not train,
         mixed=recipe.precision.endswith("mixed"),
@@ -114,7 +116,7 @@ def _setting(shape: Shape, recipe: Recipe) -> Setting:
         float16=recipe.precision == "16-mixed",
         optimizer=recipe.optimizer,
         checkpointed=train and recipe.checkpointing == "full",
-        kernel=kernel_of(_first(shape.head_dim), recipe),
+        kernel=kernel,
         chunks=min(2, number_of_chunks(recipe)) if recipe.loss == "chunked" else 0,
         tied=shape.tie_embeddings,
         bias=shape.qkv_bias,
@@ -122,9 +124,9 @@ def _setting(shape: Shape, recipe: Recipe) -> Setting:
         final_norm=shape.final_norm,
         dropout=train and shape.dropout > 0,
         grouped=H != K,
-        one_sequence=recipe.micro_batch == 1,
-        one_head=H == 1,
-        one_kv_head=K == 1,
+        one_sequence=recipe.micro_batch == 1 and (views or not train),
+        one_head=H == 1 and views,
+        one_kv_head=K == 1 and views,
     )
 
 
@@ -194,10 +196,12 @@ def _broadcast(shape: Shape) -> _Shapes:
     return _Shapes(**columns, **rest)
 
 
-def _groups(shapes: _Shapes) -> Iterator[tuple[Any, _Shapes]]:
+def _groups(shapes: _Shapes, recipe: Recipe) -> Iterator[tuple[Any, _Shapes]]:
     """Shapes for which the same script is run: (rows, their shapes)."""
     H, K, D = shapes.num_heads, shapes.num_kv_heads, shapes.head_dim
-    key = (H != K) + 2 * (H == 1) + 4 * (K == 1) + 8 * (D > MAX_FLASH_HEAD_DIM) + 16 * (D % 8 != 0) + 32 * (D % 4 != 0)
+    kernel = 2 * (D > MAX_FLASH_HEAD_DIM) + 4 * (D % 8 != 0) + 8 * (D % 4 != 0)
+    one = 16 * (H == 1) + 32 * (K == 1) if recipe.attention == "eager" or kernel.any() else 0
+    key = (H != K) + kernel + one
     for value in np.flatnonzero(np.bincount(key)):
         rows = np.flatnonzero(key == value)
         yield rows, replace(shapes, **{name: getattr(shapes, name)[rows] for name in _DIMENSIONS})
@@ -264,23 +268,20 @@ def _changes(instants: tuple[Instant, ...]) -> tuple[tuple[Change, Change], ...]
     changes = []
     before: dict[str, Count] = {}
     for instant in instants:
-        now, none = by_size(instant), (0, 0)
-        more = {
-            size: tuple(np.subtract(now.get(size, none), before.get(size, none)).tolist())
-            for size in now.keys() | before.keys()
-        }
-        changes.append((_nonzero(more, 0), _nonzero(more, 1)))
+        now = by_size(instant)
+        changes.append((_more(now, before, 0), _more(now, before, 1)))
         before = now
     return tuple(changes)
 
 
-def _nonzero(counts: dict[str, Any], index: int) -> Change:
-    return tuple((size, count[index]) for size, count in counts.items() if count[index])
+def _more(now: dict[str, Count], before: dict[str, Count], index: int) -> Change:
+    none = (0, 0)
+    more = [(size, now.get(size, none)[index] - before.get(size, none)[index]) for size in now.keys() | before.keys()]
+    return tuple((size, count) for size, count in more if count)
 
 
 def _parts(tensors: Tensors, instant: Instant, layers: Any) -> dict[str, Any]:
     parts: dict[str, Any] = dict.fromkeys(PARTS, 0)
     for (part, size), (a, b) in instant.live.items():
-        if (a, b) != (0, 0):
-            parts[part] += (a + b * layers) * tensors[size]
+        parts[part] += (a + b * layers) * tensors[size]
     return parts
