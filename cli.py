@@ -34,6 +34,7 @@ else:
 OK, UNSATISFIED, WRONG_REQUEST, INTERRUPTED = 0, 1, 2, 130
 
 FORMATS = ("table", "json", "csv", "markdown")
+PREFERENCES = ("quality", "speed", "memory", "balanced")
 PLACES = ("auto", "cuda", "xpu", "mps", "cpu", "meta")
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -172,6 +173,9 @@ def recipe_options(*, seq_help: str) -> Callable[[Command], Command]:
         click.option("--micro-batch", type=MicroBatch(), metavar="N|max", default=usual.micro_batch,
                      show_default=True, help="Sequences per step on the device; max: as many as the budget holds."),
         click.option("--seq", type=Whole(1, 2**24), help=seq_help),
+        click.option("--prompt", type=Whole(1, 2**24),
+                     help="Tokens taken in one pass, with --mode infer; the rest of --seq is decoded one by one.  "
+                          "[default: all but one]"),
         click.option("--checkpointing", **_words(Checkpointing), default=usual.checkpointing,
                      help="full: each block is recomputed in the backward pass."),
         click.option("--attention", **_words(Attention), default=usual.attention, help="Fused, or written out."),
@@ -304,10 +308,21 @@ def cli() -> None:
 @place_option("Where the best are built; auto counts them, and takes a real step where there is a GPU.")
 @click.option("--tokens", metavar="N", help="Training tokens that the ranking assumes: 1T unless given.")
 @click.option("--tokens-per-param", type=Number(), help="The same, in proportion to the parameters.")
+@click.option(
+    "--prefer",
+    type=Word(PREFERENCES),
+    metavar="|".join(PREFERENCES),
+    default="quality",
+    show_default=True,
+    help="What the order trades predicted loss against.",
+)
+@click.option("--explain", is_flag=True, help="Say what loosening each constraint would buy, and the score in words.")
 @shape_options
 @recipe_options(seq_help="Tokens per sequence, and max_seq_len of the configs.  [default: 2048]")
 @output_options
-def solve(*, verify: int, device: str, form: Format, output: str | None, quiet: bool, **words: Any) -> int:
+def solve(
+    *, verify: int, explain: bool, device: str, form: Format, output: str | None, quiet: bool, **words: Any
+) -> int:
     """Find the best shapes for a size and a GPU.
 
     Without --target: the shapes with the lowest predicted loss that fit. Without a budget: no memory limit.
@@ -321,6 +336,10 @@ def solve(*, verify: int, device: str, form: Format, output: str | None, quiet: 
     from solver.solution import Status
 
     solution = search(Query.parse(**words))
+    if explain:
+        from solver.explain import explain as explained
+
+        solution = explained(solution)
     if verify and solution.candidates:
         from solver.verify import verify_candidates
 
@@ -514,6 +533,7 @@ def _recipe(config: DIYConfig, words: dict[str, Any], budget: int | None) -> Rec
     if largest and budget is None:
         raise QueryError("micro_batch", "max", "needs a budget; give vram or gpu along")
     seq = config.max_seq_len if words["seq"] is None else words["seq"]
+    words = {word: value for word, value in words.items() if value is not None}
     recipe = Recipe.parse(**{**words, "seq": seq, "micro_batch": 1 if largest else words["micro_batch"]})
     if largest and budget is not None:
         recipe = replace(recipe, micro_batch=max(1, max_micro_batch(config, recipe, budget)))

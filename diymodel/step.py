@@ -55,14 +55,26 @@ def autocast(precision: str, device_type: str) -> contextlib.AbstractContextMana
 
 
 def make_optimizer(parameters: Iterable[nn.Parameter], kind: str, lr: float = 3e-4) -> torch.optim.Optimizer:
-    """The optimizer that a recipe names. "adamw" is torch's fused one; torch's own default is "adamw-foreach"."""
+    """The optimizer that a recipe names. "adamw" is torch's fused one; torch's own default is "adamw-foreach".
+
+    Raises:
+        ValueError: a name that is not known.
+        ImportError: "adamw-8bit" without bitsandbytes.
+    """
     if kind == "adamw":
         return torch.optim.AdamW(parameters, lr=lr, fused=True)
     if kind == "adamw-foreach":
         return torch.optim.AdamW(parameters, lr=lr, foreach=True)
     if kind in ("sgd", "sgd-momentum"):
         return torch.optim.SGD(parameters, lr=lr, momentum=0.9 if kind == "sgd-momentum" else 0.0, foreach=True)
-    raise ValueError(f"optimizer={kind!r}: no such optimizer; use adamw, adamw-foreach, sgd or sgd-momentum")
+    if kind == "adamw-8bit":
+        from bitsandbytes.optim import AdamW8bit  # an extra: `pip install diysolve[bnb]`
+
+        optimizer: torch.optim.Optimizer = AdamW8bit(parameters, lr=lr)
+        return optimizer
+    raise ValueError(
+        f"optimizer={kind!r}: no such optimizer; use adamw, adamw-foreach, adamw-8bit, sgd or sgd-momentum"
+    )
 
 
 def make_scaler(precision: str, device_type: str) -> torch.amp.GradScaler | None:

@@ -64,6 +64,9 @@ def nearest(name: str) -> str:
 _KEYS = ("vocab_size", "hidden_size", "num_layers", "num_heads", "num_kv_heads", "intermediate_size", "max_seq_len")
 
 
+_REFERENCE = "a reference shape of the DIY family"
+
+
 def _diy(name: str, params: int, shape: tuple[int, ...]) -> Preset:
     """A reference shape of the DIY family."""
     return Preset(
@@ -71,7 +74,7 @@ def _diy(name: str, params: int, shape: tuple[int, ...]) -> Preset:
         config=_config(shape),
         params=params,
         published=f"{params:,}",
-        source="a reference shape of the DIY family",
+        source=_REFERENCE,
     )
 
 
@@ -153,3 +156,6 @@ PRESETS = (
 )
 """The DIY family first, then by maker, each from small to large."""
 # fmt: on
+
+PUBLISHED = tuple(known for known in PRESETS if known.source != _REFERENCE)
+"""The models that were trained and published."""

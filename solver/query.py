@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal, get_args
 
 from solver.devices import device
-from solver.errors import QueryError, shown
+from solver.errors import QueryError, did_you_mean, shown
 from solver.recipe import Recipe
 from solver.units import MAX_COUNT, parse_bytes, parse_params, parse_tokens, parse_tolerance
+
+Prefer = Literal["quality", "speed", "memory", "balanced"]
 
 DEFAULT_TOKENS = 10**12
 """Token budget of the ranking: MobileLLM's own (Liu et al. 2024, arXiv:2402.14905, section 4: 1T tokens)."""
@@ -76,6 +78,8 @@ class Query:
     tokens: int | None = None
     """Training tokens that the ranking assumes. None: DEFAULT_TOKENS, or tokens_per_param times the params."""
     tokens_per_param: float | None = None
+    prefer: Prefer = "quality"
+    """What the order trades loss against. With quality, step time decides among equals only."""
     recipe: Recipe = field(default_factory=Recipe)
     largest_micro_batch: bool = False
     """Each candidate is answered at the largest micro-batch that fits, in place of the recipe's own."""
@@ -100,6 +104,8 @@ class Query:
             value = getattr(self, name)
             if value is not None and not _is_int(value, low, high):
                 raise QueryError(name, value, f"must be a whole number from {low} to {high:,}")
+        if self.prefer not in get_args(Prefer):
+            raise QueryError("prefer", self.prefer, did_you_mean(str(self.prefer), get_args(Prefer)))
         if self.largest_micro_batch and self.vram_bytes is None:
             raise QueryError("micro_batch", "max", "needs a budget; give vram or gpu along")
         if not 0 <= self.tolerance < 1:
@@ -144,7 +150,7 @@ class Query:
             values["tie_embeddings"] = False
         if given.get("micro_batch") == "max":
             values["largest_micro_batch"] = bool(given.pop("micro_batch"))
-        for word in ("top", "tokens_per_param"):
+        for word in ("top", "tokens_per_param", "prefer"):
             if word in given:
                 values[word] = given.pop(word)
         return cls(recipe=Recipe.parse(**given), **values)

@@ -9,7 +9,7 @@ from solver.errors import RecipeError, did_you_mean
 
 Mode = Literal["train", "infer"]
 Precision = Literal["32-true", "bf16-mixed", "16-mixed", "bf16-true"]
-Optimizer = Literal["adamw", "adamw-foreach", "sgd", "sgd-momentum"]
+Optimizer = Literal["adamw", "adamw-foreach", "adamw-8bit", "sgd", "sgd-momentum"]
 Checkpointing = Literal["none", "full"]
 Attention = Literal["sdpa", "eager"]
 Loss = Literal["plain", "chunked"]
@@ -30,7 +30,7 @@ class Recipe:
     precision: Precision = "bf16-mixed"
     """Lightning's names. The mixed ones keep weights, gradients and optimizer states in float32."""
     optimizer: Optimizer = "adamw"
-    """"adamw" is torch's fused AdamW, "adamw-foreach" is torch's default."""
+    """"adamw" is torch's fused AdamW, "adamw-foreach" is torch's default, "adamw-8bit" is bitsandbytes'."""
     micro_batch: int = 1
     """Sequences per step on the device."""
     seq_len: int = 2048
@@ -58,8 +58,10 @@ class Recipe:
                 "micro_batch", self.micro_batch,
                 f"times seq_len={self.seq_len} must be at most {MAX_TOKENS:,} tokens; use gradient accumulation",
             )  # fmt: skip
+        if self.prompt is not None and self.mode == "train":
+            raise RecipeError("prompt", self.prompt, "is for inference; use mode infer along")
         if self.prompt is not None and self.prompt > self.seq_len:
-            raise RecipeError("prompt", self.prompt, f"must be at most seq_len={self.seq_len}")
+            raise RecipeError("prompt", self.prompt, f"must be at most the sequence, {self.seq_len} tokens")
         if self.mode == "train" and self.seq_len < 2:
             raise RecipeError("seq_len", self.seq_len, "must be at least 2 to train: labels are the next tokens")
 

@@ -70,6 +70,11 @@ class Candidate:
     """(params - target) / target; None without a target."""
     memory: MemoryReport
     score: Score
+    relative_step_time: float
+    """Predicted time per token against that of rank 1, each at its own micro-batch."""
+    pareto: bool
+    """True where no listed candidate is as good in all of quality (the score without preference), relative step time
+    and peak memory, and better in one."""
     verification: Verification | None = None
 
     def to_dict(self) -> dict[str, Any]:
@@ -81,8 +86,30 @@ class Candidate:
             "target_error": self.target_error,
             "memory": self.memory.to_dict(),
             "score": self.score.to_dict(),
+            "relative_step_time": self.relative_step_time,
+            "pareto": self.pareto,
             "verification": self.verification.to_dict() if self.verification else None,
         }
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Binding:
+    """The constraint that keeps a better shape out of the answer."""
+
+    constraint: str
+    """memory, tolerance, lattice (an end of the default one), the word of a dimension that was given, or none."""
+    change: str
+    """The loosening that was tried: "no budget", "layers 33"."""
+    gain: float
+    """Nats of score that it would gain at the least; 0 for none."""
+
+    def __str__(self) -> str:
+        if self.constraint == "none":
+            return "none"
+        return f"{self.constraint} (with {self.change} the score falls by at least {self.gain:.2g} nats)"
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -104,6 +131,75 @@ class NearMiss:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Relaxation:
+    """One constraint loosened, everything else as it was, and what that would buy."""
+
+    constraint: str
+    """The word of the option that is changed."""
+    change: str
+    config: DIYConfig | None = None
+    """The best shape then; None where still nothing satisfies the query."""
+    predicted_loss: float | None = None
+    loss_gain: float | None = None
+    """Nats by which the predicted loss would fall; None without a shape before and after."""
+    score_gain: float | None = None
+    """The same of the score, by which the shapes are ordered; None too where a preference has other prices then."""
+    note: str = ""
+    """What the numbers do not say."""
+
+    def to_dict(self) -> dict[str, Any]:
+        values = {name: getattr(self, name) for name in self.__slots__}
+        return {**values, "config": self.config.to_dict() if self.config else None}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Reading:
+    """One term of one candidate's score, in words."""
+
+    rank: int
+    term: str
+    nats: float
+    shape: str
+    """What the term looks at, in this shape."""
+    meaning: str
+    """What it charges, and whose evidence that rests on."""
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Neighbour:
+    """A published model of a size near the winner's."""
+
+    name: str
+    params: int
+    config: DIYConfig
+    source: str
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"name": self.name, "params": self.params, "config": self.config.to_dict(), "source": self.source}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Explanation:
+    """Why the answer is what it is."""
+
+    relaxations: tuple[Relaxation, ...]
+    readings: tuple[Reading, ...]
+    """Every term of the first candidates, by rank."""
+    neighbours: tuple[Neighbour, ...]
+    """Nearest first."""
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "relaxations": [relaxation.to_dict() for relaxation in self.relaxations],
+            "terms": [reading.to_dict() for reading in self.readings],
+            "neighbours": [neighbour.to_dict() for neighbour in self.neighbours],
+        }
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Solution:
     """The answer to one query."""
 
@@ -112,10 +208,14 @@ class Solution:
     query: Query
     stats: Stats
     candidates: tuple[Candidate, ...] = ()
+    binding: Binding | None = None
+    """Only when solved."""
     nearest: tuple[NearMiss, ...] = ()
     """Only when infeasible."""
     largest_target_that_fits: int | None = None
     """Only when infeasible for want of memory: params of the largest admissible shape that fits the budget."""
+    explanation: Explanation | None = None
+    """Only where it was asked for, of `solver.explain`."""
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON of `diysolve solve --format json`."""
@@ -126,8 +226,11 @@ class Solution:
             "query": self.query.to_dict(),
             "stats": asdict(self.stats),
             "candidates": [candidate.to_dict() for candidate in self.candidates],
+            "binding": self.binding.to_dict() if self.binding else None,
         }
         if self.status is Status.INFEASIBLE:
             values["nearest"] = [miss.to_dict() for miss in self.nearest]
             values["largest_target_that_fits"] = self.largest_target_that_fits
+        if self.explanation:
+            values["explanation"] = self.explanation.to_dict()
         return values

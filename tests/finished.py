@@ -8,7 +8,7 @@ from typing import Any
 from diymodel.config import DIYConfig
 from solver.devices import DEVICES
 from solver.memory.budget import MemoryReport, Remedy
-from solver.presets import PRESETS
+from solver.presets import PRESETS, PUBLISHED
 from solver.query import Query, Span
 from solver.ranking.score import Score
 from solver.recipe import Recipe
@@ -24,7 +24,19 @@ from solver.report.answers import (
     Verified,
     VerifyAnswer,
 )
-from solver.solution import Candidate, NearMiss, Solution, Stats, Status, Verification
+from solver.solution import (
+    Binding,
+    Candidate,
+    Explanation,
+    NearMiss,
+    Neighbour,
+    Reading,
+    Relaxation,
+    Solution,
+    Stats,
+    Status,
+    Verification,
+)
 
 DEEP = DIYConfig(hidden_size=768, num_layers=52, num_heads=12, num_kv_heads=4, intermediate_size=3072, max_seq_len=2048)
 WIDE = DIYConfig(hidden_size=1024, num_layers=29, num_heads=16, intermediate_size=4096, max_seq_len=2048)
@@ -137,6 +149,8 @@ def candidate(rank: int, config: DIYConfig, **changes: Any) -> Candidate:
         "target_error": -0.00854 * rank,
         "memory": FITS,
         "score": score(2.6 + rank / 1000, tie=rank < 3),
+        "relative_step_time": 1 + (rank - 1) / 16,
+        "pareto": rank != 3,
     }
     return Candidate(**{**values, **changes})
 
@@ -148,6 +162,7 @@ SOLVED = Solution(
     message="5,100 shapes fit",
     query=Query(target_params=500_000_000, vram_bytes=24_000_000_000, num_layers=Span(24, 60), tie_embeddings=True),
     stats=STATS,
+    binding=Binding(constraint="none", change="", gain=0.0),
     candidates=(
         candidate(1, DEEP, verification=COUNTED_ONLY),
         candidate(2, WIDE, verification=MEASURED),
@@ -160,6 +175,40 @@ UNLIMITED = Solution(
     query=Query(target_params=500_000_000, tokens_per_param=20),
     stats=STATS,
     candidates=(candidate(1, DEEP, memory=MEMORY),),
+)
+EXPLAINED = replace(
+    SOLVED,
+    binding=Binding(constraint="memory", change="no budget", gain=0.0123),
+    explanation=Explanation(
+        relaxations=(
+            Relaxation(
+                constraint="memory",
+                change="one more GiB",
+                config=DEEP,
+                predicted_loss=2.5801,
+                loss_gain=0.0109,
+                score_gain=0.0111,
+                note="",
+            ),
+            Relaxation(
+                constraint="target",
+                change="target 550M",
+                config=None,
+                predicted_loss=None,
+                loss_gain=None,
+                score_gain=None,
+                note="nothing satisfies that",
+            ),
+        ),
+        readings=tuple(
+            Reading(rank=rank, term="kv_heads", nats=0.0, shape=f"{4 * rank} kv heads", meaning="fewer than four")
+            for rank in (1, 2)
+        ),
+        neighbours=tuple(
+            Neighbour(name=known.name, params=known.params, config=known.config, source=known.source)
+            for known in PUBLISHED[:2]
+        ),
+    ),
 )
 INFEASIBLE = Solution(
     status=Status.INFEASIBLE,
@@ -179,6 +228,7 @@ INFEASIBLE = Solution(
 
 ANSWERS: dict[str, Answer] = {
     "solved": SOLVED,
+    "explained": EXPLAINED,
     "unlimited": UNLIMITED,
     "infeasible": INFEASIBLE,
     "count": CountAnswer(

@@ -11,15 +11,16 @@ import types
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import click
 import pytest
 from click.shell_completion import ShellComplete
 from click.testing import CliRunner, Result
 
-from cli import cli
+from cli import PREFERENCES, cli
 from diymodel.config import DIYConfig
+from solver.query import Prefer
 from solver.solution import Solution, Verification
 from tests.finished import COUNTED_ONLY, DEEP, REFUTED, WIDE
 
@@ -89,6 +90,7 @@ def test_a_budget_that_is_no_size(vram: str) -> None:
         (("--micro-batch", "16777216", "--target", "5M"), "at most 16,777,216 tokens"),
         (("--precision", "fp16", "--target", "5M"), "use one of 32-true, bf16-mixed, 16-mixed, bf16-true"),
         (("--format", "yaml", "--target", "5M"), "format='yaml': use one of table, json, csv, markdown"),
+        (("--prefer", "price", "--target", "5M"), "prefer='price': use one of quality, speed, memory, balanced"),
         (("--device", "gpu", "--target", "5M"), "use one of auto, cuda, xpu, mps, cpu, meta"),
         (("memory", "diy-3m", "--seq", "100000"), "max_seq_len=512"),
         (("rank", "diy-3m", "--tokens", "many"), "tokens='many'"),
@@ -200,6 +202,30 @@ def test_the_options_reach_the_query() -> None:
         "checkpointing": "full", "attention": "eager", "loss": "chunked", "prompt": None,
     }  # fmt: skip
     assert all(candidate["config"]["max_seq_len"] == 512 for candidate in answer["candidates"])
+
+
+@pytest.mark.parametrize("prefer", get_args(Prefer))
+def test_a_preference_reaches_the_score_and_the_page(prefer: str) -> None:
+    first = json.loads(diysolve(*SOLVE, "--prefer", prefer, "--format", "json").stdout)["candidates"][0]
+    assert ("speed" in first["score"]["terms"]) == (prefer in ("speed", "balanced"))
+    assert ("memory" in first["score"]["terms"]) == (prefer in ("memory", "balanced"))
+    assert first["relative_step_time"] == 1
+    assert first["pareto"] is True
+    assert (f"prefer {prefer}" in diysolve(*SOLVE, "--prefer", prefer).stdout) == (prefer != "quality")
+
+
+@pytest.mark.parametrize("form", ["table", "json", "markdown"])
+def test_explain_is_there_when_it_is_asked_for(form: str) -> None:
+    words = (*SOLVE, "--layers", "6", "--format", form)
+    plain, explained = diysolve(*words), diysolve(*words, "--explain")
+    assert plain.exit_code == explained.exit_code == 0
+    assert "layers free" not in plain.stdout
+    assert "layers free" in explained.stdout
+    assert "Liu et al. 2024, table 13" in explained.stdout
+    if form == "json":
+        answer = json.loads(explained.stdout)
+        assert set(answer) - set(json.loads(plain.stdout)) == {"explanation"}
+        assert answer["binding"]["constraint"] == "layers"
 
 
 @pytest.mark.parametrize("form", ["table", "json", "csv", "markdown"])
@@ -419,6 +445,11 @@ def test_every_option_has_a_word_of_help() -> None:
 def test_the_commands_are_listed_in_the_order_of_use() -> None:
     assert tuple(cli.commands) == COMMANDS
     assert diysolve("-h").stdout == diysolve("--help").stdout
+
+
+def test_the_preferences_of_the_command_are_those_of_the_library() -> None:
+    """Written twice, so that the command's help need not wait for the library."""
+    assert get_args(Prefer) == PREFERENCES
 
 
 def test_version() -> None:

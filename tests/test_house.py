@@ -20,6 +20,7 @@ FLOORS: list[set[str]] = [
     {"solver.inverse", "solver.memory", "solver.ranking"},
     {"solver.lattice", "solver.solution"},
     {"solver.search"},
+    {"solver.explain"},
     {"solver.verify", "solver.report", "solver.interop"},
     {"cli"},
 ]
@@ -121,7 +122,7 @@ def test_values_are_frozen_and_keyword_only(name: str) -> None:
             assert few or all(field.kw_only for field in dataclasses.fields(value)), f"{value} takes positions"
 
 
-@pytest.mark.parametrize("package", ["solver", "diymodel", "solver.memory", "solver.ranking"])
+@pytest.mark.parametrize("package", ["solver", "diymodel", "solver.memory", "solver.ranking", "solver.search"])
 def test_public_names_are_there(package: str) -> None:
     loaded = importlib.import_module(package)
     assert all(hasattr(loaded, name) for name in loaded.__all__)

@@ -6,10 +6,11 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from diymodel import DIYConfig
+from diymodel import DIYConfig, DIYForCausalLM
 from solver.memory import PARTS, peak_bytes, predict
 from solver.memory.moments import Shape, _broadcast
 from solver.recipe import Recipe
@@ -109,6 +110,27 @@ def test_arrays_say_what_ints_say(configs: list[DIYConfig], recipe: Recipe) -> N
         alone = predict(config, recipe)
         assert {moment: {part: int(v[row]) for part, v in parts.items()} for moment, parts in together.items()} == alone
         assert peak_bytes(config, recipe) == peaks[row] == max(sum(parts.values()) for parts in alone.values())
+
+
+def test_8_bit_states_are_bitsandbytes_own() -> None:
+    """Its documented states, tensor by tensor: from 4,096 numbers on two of 8 bits, with a float32 maximum per block of
+    256; two of float32 below; and two maps of 256 values."""
+    config = DIYConfig(qkv_bias=True, qk_norm=True, tie_embeddings=False)
+
+    def block(nbytes: int) -> int:
+        return -(-nbytes // 512) * 512
+
+    expected = 2 * 1024
+    with torch.device("meta"):
+        model = DIYForCausalLM(config)
+    for parameter in model.parameters():
+        n = parameter.numel()
+        expected += 2 * (block(n) + block(4 * -(-n // 256))) if n >= 4096 else 2 * block(4 * n)
+    plain, quantized = (predict(config, Recipe(seq_len=64, optimizer=kind)) for kind in ("sgd", "adamw-8bit"))  # type: ignore[arg-type]
+    for moment, parts in quantized.items():
+        assert parts == {**plain[moment], "optimizer": expected}
+    columns = predict(column_shape([config] * 2), Recipe(seq_len=64, optimizer="adamw-8bit"))
+    assert {moment: {part: int(v[1]) for part, v in parts.items()} for moment, parts in columns.items()} == quantized
 
 
 def test_huge_shapes_are_exact_in_ints() -> None:

@@ -151,7 +151,22 @@ def test_score_is_the_sum_of_its_terms() -> None:
     for score in rank_configs([(shape(num_layers=layers), 10**12) for layers in (4, 24)]):
         assert score.total == pytest.approx(sum(score.terms.values()), abs=1e-8)
         assert score.predicted_loss == score.terms["predicted_loss"]
-        assert set(score.terms) == set(ranking.MEANINGS)
+        assert set(score.terms) | {"speed", "memory"} == set(ranking.MEANINGS)
+
+
+@given(st.floats(1e6, 1e12), st.floats(1e8, 1e14), st.integers(1, 200))
+def test_slopes_of_the_law_are_its_differences(params: float, tokens: float, layers: int) -> None:
+    step = 1e-4
+
+    def loss(size: float, seen: float) -> float:
+        width = law.effective_width(layers=layers, layer_params=size)
+        return float(law.predicted_loss(layers=layers, width=width, params=size, tokens=seen))
+
+    up, down = np.exp(step), np.exp(-step)
+    by_tokens = (loss(params, tokens * down) - loss(params, tokens * up)) / (2 * step)
+    assert law.nats_per_log_tokens(layers=layers, tokens=tokens) == pytest.approx(by_tokens, rel=1e-3)
+    by_params = (loss(params * down, tokens) - loss(params * up, tokens)) / (2 * step)
+    assert law.nats_per_log_params(layers=layers, params=params) == pytest.approx(by_params, rel=1e-3)
 
 
 def test_ties_are_what_the_evidence_does_not_tell_apart() -> None:

@@ -16,7 +16,7 @@ from solver.errors import InputFileError
 from solver.report import render
 from solver.report.files import require_writable, write_whole
 from solver.solution import Solution
-from tests.finished import ANSWERS, INFEASIBLE, MEASURED, SOLVED, UNLIMITED
+from tests.finished import ANSWERS, EXPLAINED, INFEASIBLE, MEASURED, SOLVED, UNLIMITED
 
 GOLDEN = Path(__file__).parent / "golden"
 NAMES = sorted(ANSWERS)
@@ -45,7 +45,9 @@ def test_markdown_is_as_in_its_golden_file(name: str) -> None:
 
 
 @pytest.mark.parametrize("width", [80, 100, 120])
-@pytest.mark.parametrize("name", ["solved", "unlimited", "infeasible", "count", "memory", "devices", "presets"])
+@pytest.mark.parametrize(
+    "name", ["solved", "explained", "unlimited", "infeasible", "count", "memory", "devices", "presets"]
+)
 def test_a_table_keeps_to_the_width_of_a_terminal(name: str, width: int) -> None:
     lines = render(ANSWERS[name], width=width).splitlines()
     limit = width if name != "count" else 98  # the exact params of six components take what they take
@@ -82,6 +84,25 @@ def test_a_solve_says_what_was_asked_and_what_was_seen() -> None:
 def test_rank_1_is_not_marked_as_tied_with_itself() -> None:
     rows = [line.split()[0] for line in render(SOLVED).splitlines() if line.strip()[:1].isdigit()]
     assert rows[:3] == ["1", "2=", "3"]
+
+
+def test_a_solve_says_what_binds_and_how_fast_and_whether_on_the_front() -> None:
+    text = render(SOLVED)
+    assert "Binding constraint: none." in text
+    rows = [line.split() for line in text.splitlines() if line.strip()[:1].isdigit()][:3]
+    assert [row[-2:] for row in rows] == [["1.00", "yes"], ["1.06", "yes"], ["1.12", "-"]]
+
+
+def test_an_explanation_is_in_the_page_and_in_the_json() -> None:
+    text = render(EXPLAINED)
+    assert "Binding constraint: memory (with no budget the score falls by at least 0.012 nats)." in text
+    assert "What loosening one thing would buy" in text
+    assert "nothing satisfies that" in text
+    assert text.count("fewer than four") == 1, "what a term charges is said once"
+    values = json.loads(render(EXPLAINED, "json"))
+    assert set(values["explanation"]) == {"relaxations", "terms", "neighbours"}
+    assert values["binding"] == {"constraint": "memory", "change": "no budget", "gain": 0.0123}
+    assert "explanation" not in json.loads(render(SOLVED, "json"))
 
 
 def test_columns_without_a_word_are_left_out() -> None:
@@ -134,8 +155,8 @@ def csv_rows(name: str) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize(
     ("name", "rows"),
-    [("solved", 3), ("infeasible", 1), ("count", 2), ("memory", 4), ("verify", 3), ("rank", 2), ("devices", 3),
-     ("presets", 3)],
+    [("solved", 3), ("explained", 3), ("infeasible", 1), ("count", 2), ("memory", 4), ("verify", 3), ("rank", 2),
+     ("devices", 3), ("presets", 3)],
 )  # fmt: skip
 def test_csv_has_a_row_for_each_thing_and_every_row_every_column(name: str, rows: int) -> None:
     found = csv_rows(name)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
+from typing import Any, get_args
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -11,9 +14,15 @@ from hypothesis import strategies as st
 from diymodel.config import DIYConfig
 from solver import Query, Recipe, Solution, Status, counts, memory, rank_configs, ranking, solve
 from solver.errors import QueryError
+from solver.query import Prefer
+from solver.ranking import law
+from solver.ranking.total import FITTED
+from solver.search import order
 from solver.units import band
 from tests import brute_force
 from tests.strategies import small_queries
+
+PREFERENCES: tuple[Prefer, ...] = get_args(Prefer)
 
 CLOSE = 1e-6
 """Nats within which two orders of the same rows are both right: the oracle scores row by row, the engine in columns."""
@@ -23,7 +32,38 @@ def total_by_hand(config: DIYConfig, query: Query) -> float:
     """The total of one shape, its terms evaluated alone."""
     params = query.target_params or counts.total(config)
     terms = ranking.evaluate(config, tokens=query.tokens_at(params), params=params)
-    return float(sum(terms.values()))
+    return float(sum(terms.values())) + preference_by_hand(config, query)
+
+
+def preference_by_hand(config: DIYConfig, query: Query) -> float:
+    """What the preference charges, from the law's slopes by finite differences and the scalar memory report."""
+    size = query.target_params or (query.vram_bytes or 0) // 16
+    recipe = query.recipe
+    shares = {"quality": (0, 0), "speed": (1, 0), "memory": (0, 1), "balanced": (0.5, 0.5)}[query.prefer]
+    seconds = ranking.relative_step_time(config, recipe.seq_len, recipe.micro_batch)
+    arithmetic = 6 * size * recipe.seq_len * recipe.micro_batch / 2e14
+    peak = memory.report(config, recipe).peak_bytes
+    return float(
+        shares[0] * slope("tokens", size, query.tokens_at(size)) * math.log(seconds / arithmetic)
+        + shares[1] * slope("params", size, query.tokens_at(size)) * math.log(peak / (16 * size))
+    )
+
+
+def slope(name: str, params: int, tokens: int, step: float = 1e-4) -> float:
+    """Nats by which the loss of 32 layers falls per ln of the tokens or of the params, all of them in the layers."""
+
+    def loss(factor: float) -> float:
+        size = params * (factor if name == "params" else 1)
+        return float(
+            law.predicted_loss(
+                layers=32,
+                width=law.effective_width(layers=32, layer_params=size),
+                params=size,
+                tokens=tokens * (factor if name == "tokens" else 1),
+            )
+        )
+
+    return (loss(math.exp(-step)) - loss(math.exp(step))) / (2 * step)
 
 
 def fits_by_hand(config: DIYConfig, query: Query) -> bool:
@@ -59,9 +99,11 @@ def check_against_brute_force(query: Query, solution: Solution) -> None:
 
 
 @settings(max_examples=60)
-@given(small_queries(), st.sampled_from([None, 800 * 2**20, 900 * 2**20, 2**30, 2 * 2**30]))
-def test_solve_is_the_brute_force(query: Query, vram: int | None) -> None:
-    query = replace(query, vram_bytes=vram)
+@given(
+    small_queries(), st.sampled_from([None, 800 * 2**20, 900 * 2**20, 2**30, 2 * 2**30]), st.sampled_from(PREFERENCES)
+)
+def test_solve_is_the_brute_force(query: Query, vram: int | None, prefer: Prefer) -> None:
+    query = replace(query, vram_bytes=vram, prefer=prefer)
     try:
         solution = solve(query)
     except QueryError:
@@ -70,10 +112,17 @@ def test_solve_is_the_brute_force(query: Query, vram: int | None) -> None:
     check_against_brute_force(query, solution)
 
 
-@settings(max_examples=30)
-@given(small_queries(), st.sampled_from([700 * 2**20, 800 * 2**20, 900 * 2**20, 2**30]))
-def test_solve_without_a_target_is_the_brute_force(query: Query, vram: int) -> None:
-    query = replace(query, target_params=None, vram_bytes=vram)
+@settings(max_examples=60)
+@given(
+    small_queries(),
+    st.sampled_from([700 * 2**20, 800 * 2**20, 900 * 2**20, 2**30]),
+    st.sampled_from(PREFERENCES),
+    st.sampled_from([None, 0.1, 20.0]),
+)
+def test_solve_without_a_target_is_the_brute_force(
+    query: Query, vram: int, prefer: Prefer, tokens_per_param: float | None
+) -> None:
+    query = replace(query, target_params=None, vram_bytes=vram, prefer=prefer, tokens_per_param=tokens_per_param)
     try:
         solution = solve(query)
     except QueryError:
@@ -216,3 +265,141 @@ def test_rank_agrees_with_a_solve_without_a_target() -> None:
 def test_infer_needs_less_than_training() -> None:
     train = solve(Query.parse(target="500M", vram="24GB")).candidates[0].config
     assert memory.report(train, Recipe(mode="infer")).peak_bytes < memory.report(train, Recipe()).peak_bytes
+
+
+# preferences
+
+
+@pytest.mark.parametrize("words", [{}, {"tokens_per_param": 20.0}, {"micro_batch": 4}, {"layers": "8:16"}])
+def test_a_preference_gets_what_it_pays_for(words: dict[str, Any]) -> None:
+    firsts = {
+        prefer: solve(Query.parse(target="500M", vram="80GB", prefer=prefer, **words)).candidates[0]
+        for prefer in PREFERENCES
+    }
+    seconds = {
+        prefer: ranking.relative_step_time(first.config, 2048, first.memory.recipe.micro_batch)
+        for prefer, first in firsts.items()
+    }
+    assert seconds["speed"] <= seconds["quality"]
+    assert firsts["memory"].memory.peak_bytes <= firsts["quality"].memory.peak_bytes
+    losses = {prefer: first.score.predicted_loss for prefer, first in firsts.items()}
+    assert losses["quality"] <= min(losses.values()) + CLOSE
+
+
+@pytest.mark.parametrize("prefer", PREFERENCES)
+def test_the_terms_of_a_preference_are_named_and_sum_up(prefer: Prefer) -> None:
+    names = {"quality": set(), "speed": {"speed"}, "memory": {"memory"}, "balanced": {"speed", "memory"}}[prefer]
+    for candidate in solve(Query.parse(target="500M", vram="24GB", prefer=prefer)).candidates:
+        score = candidate.score
+        assert score.total == pytest.approx(sum(score.terms.values()), abs=1e-8)
+        assert set(score.terms) & {"speed", "memory"} == names
+        assert set(score.terms) <= set(ranking.MEANINGS)
+
+
+@pytest.mark.parametrize("prefer", PREFERENCES)
+def test_a_tie_is_with_rank_1_in_loss_whatever_is_preferred(prefer: Prefer) -> None:
+    """The same rows, ranked by quality: where rank 1 is the best in loss too, the same rows are tied with it."""
+    solution = solve(Query.parse(target="500M", micro_batch=4, prefer=prefer, top=40, layers="8:60"))
+    candidates = solution.candidates
+    assert candidates[0].score.tie
+    losses = np.array([sum(candidate.score.terms[term] for term in FITTED) for candidate in candidates])
+    away = np.abs(losses - losses[0]) > 0.05
+    assert not any(candidate.score.tie for candidate, far in zip(candidates, away, strict=True) if far)
+    near = np.abs(losses - losses[0]) < law.scatter()
+    assert all(candidate.score.tie for candidate, close in zip(candidates, near, strict=True) if close)
+
+
+def test_prices_are_those_of_the_target_and_its_tokens() -> None:
+    short, long = (order.prices(Query.parse(target="500M", prefer="speed", tokens=n)) for n in ("10B", "1T"))
+    assert short.speed_rate > long.speed_rate > 0 == long.memory_rate
+    without = order.prices(Query.parse(vram="16GB", prefer="balanced"))
+    assert without == order.prices(Query.parse(target="1B", prefer="balanced"))
+
+
+def test_an_unknown_preference_is_refused() -> None:
+    with pytest.raises(QueryError, match="did you mean speed"):
+        Query(target_params=10**6, prefer="sped")  # type: ignore[arg-type]
+
+
+# the front, and step times
+
+
+@pytest.mark.parametrize("words", [{}, {"prefer": "balanced"}, {"vram": "24GB", "micro_batch": "max"}])
+def test_pareto_marks_what_no_listed_candidate_beats(words: dict[str, Any]) -> None:
+    candidates = solve(Query.parse(target="500M", top=20, **words)).candidates
+    preferred = ("speed", "memory")
+    costs = [
+        (
+            round(sum(nats for term, nats in c.score.terms.items() if term not in preferred), 9),
+            c.relative_step_time,
+            c.memory.peak_bytes,
+        )
+        for c in candidates
+    ]
+    for candidate, own in zip(candidates, costs, strict=True):
+        beaten = any(other != own and all(a <= b for a, b in zip(other, own, strict=True)) for other in costs)
+        assert candidate.pareto is not beaten
+    assert {candidate.pareto for candidate in candidates} == {True, False}
+
+
+def test_step_time_is_relative_to_rank_1_and_per_token(main_job: Solution) -> None:
+    assert main_job.candidates[0].relative_step_time == 1
+    larger = solve(Query.parse(target="500M", vram="24GB", micro_batch="max", top=3)).candidates
+    assert all(0.5 < candidate.relative_step_time < 2 for candidate in larger)
+
+
+# what binds
+
+
+@pytest.mark.parametrize(
+    ("words", "constraint", "change"),
+    [
+        ({"target": "500M"}, "none", ""),
+        ({"target": "500M", "vram": "24GB"}, "none", ""),
+        ({"target": "500M", "vram": "24GB", "micro_batch": 6}, "memory", "no budget"),
+        ({"vram": "24GB"}, "memory", None),
+        ({"target": "500M", "layers": "20"}, "layers", "layers 27"),
+        ({"target": "500M", "layers": "24:60"}, "none", ""),
+        ({"target": "500M", "hidden": "2048"}, "hidden", "hidden 1536"),
+        ({"target": "500M", "intermediate": "2048"}, "intermediate", "intermediate 2688"),
+        ({"target": "500M", "kv_heads": "1"}, "kv_heads", None),
+        ({"target": "500M", "heads": "8"}, "heads", "heads 16"),
+        ({"target": "500M", "head_dim": "128"}, "head_dim", "head_dim 64"),
+        ({"target": "500M", "tolerance": "0.001%"}, "tolerance", "tolerance 0.1 %"),
+        ({"vram": "24GB", "layers": "12"}, "layers", "layers 16"),
+    ],
+)
+def test_the_binding_constraint_is_named(words: dict[str, Any], constraint: str, change: str | None) -> None:
+    solution = solve(Query.parse(**words))
+    bound = solution.binding
+    assert bound is not None
+    assert bound.constraint == constraint
+    assert change is None or bound.change == change
+    assert (bound.gain > 0) == (constraint != "none")
+    assert f"binding constraint: {constraint}" in solution.message
+
+
+@pytest.mark.parametrize("prefer", PREFERENCES)
+def test_what_binds_is_proved_by_a_better_answer_without_it(prefer: Prefer) -> None:
+    tight = Query.parse(target="500M", vram="24GB", micro_batch=8, prefer=prefer, checkpointing="none", layers="6:30")
+    solution = solve(tight)
+    assert solution.binding is not None
+    free = solve(replace(tight, vram_bytes=None))
+    gain = solution.candidates[0].score.total - free.candidates[0].score.total
+    if solution.binding.constraint == "memory":
+        assert solution.binding.gain == pytest.approx(gain, abs=CLOSE)
+    else:
+        assert gain <= solution.binding.gain + CLOSE
+
+
+def test_an_end_of_the_lattice_can_bind() -> None:
+    """A trillion params are wider than the default lattice."""
+    solution = solve(Query.parse(target="1T", tolerance="0.1%"))
+    assert solution.candidates[0].config.hidden_size == 16384
+    assert solution.binding is not None
+    assert solution.binding.constraint == "lattice"
+    assert int(solution.binding.change.removeprefix("hidden ")) > 16384
+
+
+def test_an_infeasible_answer_has_no_binding_constraint() -> None:
+    assert solve(Query.parse(target="7B", vram="1GB")).binding is None

@@ -1,7 +1,7 @@
 """How many bytes a step needs, at which moment, in which part; whether they fit; what would make them fit."""
 
-from solver.memory.budget import MemoryReport, Remedy, Verdict, device_bytes, reserve_bytes, verdict
-from solver.memory.moments import PARTS, peak_bytes, predict
+from solver.memory.budget import MemoryReport, Remedy, Verdict, device_bytes, largest_peak, reserve_bytes, verdict
+from solver.memory.moments import PARTS, most_layers, peak_bytes, predict
 from solver.memory.remedies import max_micro_batch
 from solver.memory.report import report
 
@@ -11,7 +11,9 @@ __all__ = [
     "Remedy",
     "Verdict",
     "device_bytes",
+    "largest_peak",
     "max_micro_batch",
+    "most_layers",
     "peak_bytes",
     "predict",
     "report",

@@ -34,6 +34,13 @@ def device_bytes(peak_bytes: Int) -> Int:
     return peak_bytes + peak_bytes * SLACK_PER_MILLE // 1000 + CUBLAS_WORKSPACE_BYTES + CUDA_CONTEXT_BYTES
 
 
+def largest_peak(budget_bytes: int) -> int:
+    """The largest peak whose device bytes are within the budget; negative where not even an empty process is."""
+    room = budget_bytes - CUBLAS_WORKSPACE_BYTES - CUDA_CONTEXT_BYTES
+    peak = room * 1000 // (1000 + SLACK_PER_MILLE)
+    return peak + 1 if device_bytes(peak + 1) <= budget_bytes else peak
+
+
 def reserve_bytes(peak_bytes: Int) -> Int:
     """What must be left for `fits`: the allocator's slack where it is unusually large."""
     return peak_bytes * RESERVE_PER_MILLE // 1000

@@ -74,6 +74,19 @@ def peak_bytes(shape: Shape, recipe: Recipe) -> Int:
     return peaks
 
 
+def most_layers(shape: Shape, recipe: Recipe, most_bytes: int) -> Any:
+    """The largest number of layers whose peak is at most `most_bytes`, for a shape of arrays; 0 where there is none.
+
+    Every instant is affine in the layers, so each sets its own bound; the shape's own layers are not read.
+    """
+    shapes = _broadcast(shape)
+    layers = np.zeros(shapes.size, np.int64)
+    for rows, group in _groups(shapes, recipe):
+        bounds = [_layers_within(*one_pass, most_bytes) for one_pass in _whole_passes(group, recipe)]
+        layers[rows] = np.minimum.reduce(bounds)
+    return layers
+
+
 # ---- which script ----
 
 Pass = tuple[Tensors, tuple[Instant, ...]]
@@ -256,6 +269,20 @@ def _totals(tensors: Tensors, instants: tuple[Instant, ...], layers: Any) -> Ite
             yield total
         else:
             yield np.where(layers >= instant.min_layers, total, -1) if array else -1
+
+
+def _layers_within(tensors: Tensors, instants: tuple[Instant, ...], most_bytes: int) -> Any:
+    """The largest L with a + b L <= most_bytes at every instant that exists in a model of L layers."""
+    most = np.full(tensors.shape.hidden_size.size, np.iinfo(np.int64).max)
+    a, b = np.zeros_like(most), np.zeros_like(most)
+    for instant, (once, per_layer) in zip(instants, _changes(instants), strict=True):
+        for size, count in once:
+            a += count * tensors[size]
+        for size, count in per_layer:
+            b += count * tensors[size]
+        bound = (most_bytes - a) // b  # every layer has weights, so b is positive
+        np.minimum(most, np.maximum(bound, instant.min_layers - 1), out=most)
+    return np.maximum(most, 0)
 
 
 Change = tuple[tuple[str, int], ...]

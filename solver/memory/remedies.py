@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import cache
 from itertools import combinations
 from typing import Any
 
@@ -39,12 +40,37 @@ def remedies(config: DIYConfig, recipe: Recipe, budget_bytes: int) -> tuple[Reme
 
 
 def max_micro_batch(config: DIYConfig, recipe: Recipe, budget_bytes: int) -> int:
-    """The largest micro-batch that still fits or is uncertain, at most MAX_TOKENS / seq_len; 0 if none does."""
+    """The largest micro-batch that still fits or is uncertain, at most MAX_TOKENS / seq_len; 0 if none does.
+
+    Memory is nearly affine in it, so the search starts at the affine guess from 1 and 2 and widens from there.
+    """
+    limit = MAX_TOKENS // recipe.seq_len
+
+    @cache
+    def needed(micro_batch: int) -> int:
+        return int(device_bytes(peak_bytes(config, replace(recipe, micro_batch=micro_batch))))
 
     def too_large(micro_batch: int) -> bool:
-        return not _fits(config, replace(recipe, micro_batch=micro_batch), budget_bytes)
+        return needed(micro_batch) > budget_bytes
 
-    return bisect_left(range(1, MAX_TOKENS // recipe.seq_len + 1), True, key=too_large)
+    if too_large(1) or limit == 1:
+        return 0 if too_large(1) else 1
+    slope = max(needed(2) - needed(1), 1)
+    fitting = beyond = min(1 + (budget_bytes - needed(1)) // slope, limit)
+    step = 1
+    while fitting > 1 and too_large(fitting):
+        fitting, beyond, step = max(fitting - step, 1), fitting, 2 * step
+    while beyond <= limit and not too_large(beyond):
+        fitting, beyond, step = beyond, beyond + step, 2 * step
+    return fitting + bisect_left(range(fitting + 1, min(beyond, limit + 1)), True, key=too_large)
+
+
+def _changed(recipe: Recipe, *changes: Change) -> Recipe:
+    """The recipe with other values; a prompt is cut to a shorter sequence."""
+    fields = dict(changes)
+    if recipe.prompt and "seq_len" in fields:
+        fields["prompt"] = min(recipe.prompt, fields["seq_len"])
+    return replace(recipe, **fields)
 
 
 def _fits(config: DIYConfig, recipe: Recipe, budget_bytes: int) -> bool:
@@ -58,6 +84,8 @@ def _changes(config: DIYConfig, recipe: Recipe, budget_bytes: int) -> Iterator[C
     if recipe.mode == "train":
         if recipe.optimizer == "adamw-foreach":
             yield "optimizer", "adamw"
+        if recipe.optimizer in ("adamw", "adamw-foreach"):
+            yield "optimizer", "adamw-8bit"
         if recipe.loss == "plain":
             yield "loss", "chunked"
         if recipe.checkpointing == "none":
@@ -76,7 +104,7 @@ def _shorter(config: DIYConfig, recipe: Recipe, budget_bytes: int) -> int:
     """The longest sequence that fits; half of it where none does."""
     lengths = range(SEQ_STEP, recipe.seq_len, SEQ_STEP)
     fitting = bisect_left(
-        lengths, True, key=lambda length: not _fits(config, replace(recipe, seq_len=length), budget_bytes)
+        lengths, True, key=lambda length: not _fits(config, _changed(recipe, ("seq_len", length)), budget_bytes)
     )
     return lengths[fitting - 1] if fitting else max(recipe.seq_len // 2, SEQ_STEP)
 
@@ -88,7 +116,7 @@ def _text(change: Change) -> str:
 
 
 def _remedy(config: DIYConfig, recipe: Recipe, budget_bytes: int, before: int, changes: list[Change]) -> Remedy:
-    changed = replace(recipe, **dict(changes))
+    changed = _changed(recipe, *changes)
     peak = peak_bytes(config, changed)
     return Remedy(
         change=" + ".join(map(_text, changes)),
@@ -105,7 +133,7 @@ def _smallest_combination(
     for size in range(2, len(changes) + 1):
         for chosen in map(list, combinations(changes, size)):
             fields = dict(chosen)
-            if len(fields) == size and _fits(config, replace(recipe, **fields), budget_bytes):  # one value per field
+            if len(fields) == size and _fits(config, _changed(recipe, *chosen), budget_bytes):  # one value per field
                 yield _remedy(config, recipe, budget_bytes, before, chosen)
                 return
 

@@ -73,6 +73,12 @@ def _resident(s: Setting) -> dict[Entry, Count]:
             ledger.add("optimizer", size, states * count, states * per_layer)
             if s.optimizer == "adamw":
                 ledger.add("optimizer", "unit", count, per_layer)  # the fused kernel counts steps on the device
+            if s.optimizer == "adamw-8bit":  # both moments in blocks, each block with its largest value
+                weight = size.removeprefix("w_")
+                ledger.add("optimizer", f"q_{weight}", 2 * count, 2 * per_layer)
+                ledger.add("optimizer", f"m_{weight}", 2 * count, 2 * per_layer)
+    if s.optimizer == "adamw-8bit" and not s.infer:
+        ledger.add("optimizer", "quantiles", 2)  # one map of signed values, one of unsigned
     if s.scaler:
         ledger.add("optimizer", "unit", 2)  # the scale and its growth tracker
     ledger.add("buffers", "rope", 2)

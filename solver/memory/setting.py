@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from solver.memory.ledger import Ledger
 
-STATES = {"adamw": 2, "adamw-foreach": 2, "sgd": 0, "sgd-momentum": 1}
-"""Optimizer states of the size of a weight: both moments of AdamW, the momentum of SGD."""
+STATES = {"adamw": 2, "adamw-foreach": 2, "adamw-8bit": 0, "sgd": 0, "sgd-momentum": 1}
+"""Optimizer states of the size of a weight: both moments of AdamW, the momentum of SGD. Those of 8 bits are apart."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

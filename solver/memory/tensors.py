@@ -77,6 +77,24 @@ def number_of_chunks(recipe: Recipe) -> int:
     return -(-recipe.tokens // CHUNK_TOKENS)
 
 
+LEAST_QUANTIZED = 4096
+"""Numbers of the smallest weight whose moments are kept in 8 bits; those of smaller ones stay in float32."""
+
+QUANTIZED_BLOCK = 256
+"""Numbers of a moment that share a largest value. Both from bitsandbytes' documentation of AdamW8bit, and its
+`optim/optimizer.py` (0.49): min_8bit_size, and the block-wise states of `Optimizer2State.init_state`."""
+
+
+def _quantized(numbers: Any) -> Any:
+    """Bytes of a moment of 8-bit AdamW."""
+    return numbers * (4 - 3 * (numbers >= LEAST_QUANTIZED))
+
+
+def _block_maxima(numbers: Any) -> Any:
+    """Bytes of the float32 maxima of its blocks."""
+    return 4 * -(-numbers // QUANTIZED_BLOCK) * (numbers >= LEAST_QUANTIZED)
+
+
 class Tensors(dict[str, Any]):
     """The sizes for one shape and one pass of a recipe, by the names of the script; made when they are asked for.
 
@@ -99,6 +117,8 @@ class Tensors(dict[str, Any]):
         kind, _, weight = name.partition("_")
         if kind in ("w", "c"):  # a weight, or its copy in the compute dtype
             nbytes = getattr(self, weight)() * (self.w if kind == "w" else self.e)
+        elif kind in ("q", "m"):  # a moment of 8-bit AdamW, or the largest values of its blocks
+            nbytes = (_quantized if kind == "q" else _block_maxima)(getattr(self, weight)())
         else:
             nbytes = getattr(self, name)()
         self[name] = size = rounded(nbytes)
@@ -134,6 +154,10 @@ class Tensors(dict[str, Any]):
         return self.F * self.C
 
     # bytes of everything else
+
+    def quantiles(self) -> int:
+        """A map from 8 bits to float32."""
+        return 4 * 256
 
     def unit(self) -> int:
         """A scalar: one block."""

@@ -122,3 +122,18 @@ def predicted_loss(
         + np.exp(c.params_scale - c.params_exponent * np.log(params))
         + np.exp(c.tokens_scale - c.tokens_exponent * np.log(tokens) + c.depth_learning * slow)
     )
+
+
+def nats_per_log_tokens(*, layers: Number, tokens: Number) -> Number:
+    """By how much the loss falls per unit of ln(tokens)."""
+    c = fitted()
+    left = np.exp(c.tokens_scale - c.tokens_exponent * np.log(tokens) + c.depth_learning * np.log(layers))
+    return c.tokens_exponent * left
+
+
+def nats_per_log_params(*, layers: Number, params: Number) -> Number:
+    """By how much the loss falls per unit of ln(params) at equal depth, where the width grows as their root."""
+    c = fitted()
+    width = effective_width(layers=layers, layer_params=params)
+    by_size = c.params_exponent * np.exp(c.params_scale - c.params_exponent * np.log(params))
+    return by_size + c.width_exponent / 2 * np.exp(c.width_scale - c.width_exponent * np.log(width))

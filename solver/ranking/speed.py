@@ -45,6 +45,11 @@ LOGIT_BYTES = 16
 """Bytes that one logit moves: written in bf16, read and written in float32 by the loss."""
 
 
+def arithmetic_seconds(params: int, tokens: int) -> float:
+    """The arithmetic of so many params alone, at full speed: what a step of any shape of that size takes at least."""
+    return PASSES * 2.0 * params * tokens / FLOPS_PER_SECOND
+
+
 def relative_step_time(shape: Any, seq_len: int, micro_batch: int = 1) -> Number:
     """Seconds of forward and backward of one micro-batch on the reference card; meant for comparing shapes."""
     tokens = seq_len * micro_batch

@@ -44,6 +44,9 @@ MEANINGS = {
     "kv_heads": "fewer than four kv heads (Liu et al. 2024, table 13)",
     "heads": "heads wider than 64 where fewer than 16, or narrower than 64 (Liu et al. 2024, tables 11 and 13)",
     "alignment": "sides that are no multiple of 128 (Anthony et al. 2024)",
+    "speed": "with --prefer speed or balanced: step time, at what the law says that the same time buys in training "
+    "tokens (step time after Anthony et al. 2024 and the roofline of Williams et al. 2009)",
+    "memory": "with --prefer memory or balanced: peak memory, at what the law says that the same memory buys in params",
 }
 """What each term is, and whose evidence it rests on."""
 

@@ -23,7 +23,7 @@ from solver.report.answers import (
     RankAnswer,
     VerifyAnswer,
 )
-from solver.solution import Candidate, NearMiss, Solution, Status, Verification
+from solver.solution import Candidate, Explanation, NearMiss, Reading, Relaxation, Solution, Status, Verification
 from solver.units import GIB, exact_count, short_bytes, short_count
 
 NONE = "-"
@@ -82,7 +82,10 @@ def _solution(answer: Solution) -> Page:
         blocks += [answer.message, *_nearest(answer)]
     else:
         blocks += [_candidates(answer), f"Memory is predicted. {IN_NATS}"]
+        blocks += [f"Binding constraint: {answer.binding}."] if answer.binding else []
         blocks += _verifications(answer.candidates)
+    if answer.explanation:
+        blocks += _explanation(answer.explanation)
     return [*blocks, _stats_line(answer)]
 
 
@@ -102,6 +105,8 @@ def _query_line(query: Query) -> str:
             wanted.append(f"{word} {','.join(map(str, axis)) if isinstance(axis, tuple) else axis}")
     if not query.tie_embeddings:
         wanted.append("untied head")
+    if query.prefer != "quality":
+        wanted.append(f"prefer {query.prefer}")
     return f"Query: {', '.join(wanted)}"
 
 
@@ -116,6 +121,8 @@ def recipe_line(recipe: Recipe, micro_batch: str = "") -> str:
         words += [recipe.optimizer, f"checkpointing {recipe.checkpointing}", f"{recipe.loss} loss"]
     sequences = micro_batch or f"micro-batch {recipe.micro_batch}"
     words += [f"{recipe.attention} attention", f"{sequences} of {recipe.seq_len:,} tokens"]
+    if recipe.mode == "infer":
+        words.append(f"prompt of {recipe.prompt_len:,}")
     return ", ".join(words)
 
 
@@ -150,6 +157,8 @@ def _candidates(answer: Solution) -> Grid:
         Column("verdict", "word"),
         Column("loss"),
         Column("score", optional=True),
+        Column("step time", optional=True),
+        Column("pareto", "word", optional=True),
     )
     own_batch = answer.query.largest_micro_batch
     return _grid("", columns, (_candidate_cells(candidate, own_batch) for candidate in answer.candidates))
@@ -167,6 +176,8 @@ def _candidate_cells(candidate: Candidate, own_batch: bool) -> list[str]:
         candidate.memory.verdict or NONE,
         f"{candidate.score.predicted_loss:.4f}",
         f"{candidate.score.total:.4f}",
+        f"{candidate.relative_step_time:.2f}",
+        "yes" if candidate.pareto else NONE,
     ]
 
 
@@ -194,6 +205,55 @@ def _stats_line(answer: Solution) -> str:
     band = f", {stats.in_band:,} within the tolerance" if answer.query.target_params is not None else ""
     fit = f", {stats.fitting:,} that fit" if answer.query.vram_bytes is not None else ""
     return f"{stats.lattice:,} shapes in the lattice{band}{fit}; solved in {1000 * stats.seconds:,.0f} ms."
+
+
+# the explanation of a solve
+
+
+def _explanation(explanation: Explanation) -> Page:
+    blocks: list[str | Grid] = [_relaxations(explanation.relaxations)]
+    if explanation.readings:
+        columns = (Column("#"), Column("term", "word"), Column("nats"), Column("shape", "text"), Column("what", "text"))
+        blocks.append(_grid("The score in words", columns, map(_reading_cells, explanation.readings)))
+    if explanation.neighbours:
+        known = (Column("model", "word"), *SHAPE, Column("vocab"), Column("params"))
+        rows = [
+            [near.name, *_shape_cells(near.config), str(near.config.vocab_size), short_count(near.params)]
+            for near in explanation.neighbours
+        ]
+        blocks.append(_grid("Published models of about the size of rank 1", known, rows))
+    return blocks
+
+
+def _reading_cells(reading: Reading) -> list[str]:
+    """What a term charges is said once, for rank 1."""
+    what = reading.meaning if reading.rank == 1 else NONE
+    return [f"{reading.rank} ", reading.term, f"{reading.nats:.4f}", reading.shape, what]
+
+
+def _relaxations(relaxations: Sequence[Relaxation]) -> Grid:
+    columns = (
+        Column("with", "word"),
+        Column("layers"),
+        Column("hidden"),
+        Column("loss"),
+        Column("loss falls by"),
+        Column("score falls by"),
+        Column("note", "text"),
+    )
+    rows = [
+        [
+            relaxation.change,
+            str(relaxation.config.num_layers) if relaxation.config else NONE,
+            str(relaxation.config.hidden_size) if relaxation.config else NONE,
+            _number(relaxation.predicted_loss, ".4f"),
+            _number(relaxation.loss_gain, ".4f"),
+            _number(relaxation.score_gain, ".4f"),
+            relaxation.note or NONE,
+        ]
+        for relaxation in relaxations
+    ]
+    return _grid("What loosening one thing would buy", columns, rows)
 
 
 # verifications, of candidates and of files

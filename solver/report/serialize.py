@@ -92,6 +92,8 @@ def _candidate(candidate: Candidate) -> Record:
         "score": candidate.score.total,
         "tie": candidate.score.tie,
         **{f"term_{term}": value for term, value in candidate.score.terms.items()},
+        "relative_step_time": candidate.relative_step_time,
+        "pareto": candidate.pareto,
         **(_verification(candidate.verification) if candidate.verification else {}),
     }
 

@@ -60,11 +60,11 @@ def inference_step(
     *,
     mark: Callable[[Literal["prefill", "decode"]], None] = lambda moment: None,
 ) -> Tensor:
-    """Prefill all but the last of int (B, T) tokens in one pass, decode the last over a cache for all of them.
+    """Prefill the prompt of int (B, T) tokens in one pass, decode the rest one by one over a cache for all of them.
 
     Returns the last logits, (B, 1, V). `mark` is called with the name of each moment as it ends.
     """
-    prompt = max(1, input_ids.shape[1] - 1)
+    prompt = recipe.prompt_len
     with autocast(recipe.precision, input_ids.device.type):
         cache = model.new_cache(input_ids.shape[0], input_ids.shape[1])
         logits: Tensor = model(input_ids[:, :prompt], cache=cache, attention=recipe.attention, last_only=True)

@@ -26,19 +26,23 @@ def judge(
     *,
     predicted: Mapping[str, int],
     counted: Mapping[str, int],
+    simulated_bytes: int | None = None,
     outcome: Outcome | None = None,
     note: str = "",
 ) -> Verification:
-    """Predicted beside counted and measured.
+    """Predicted beside counted, simulated and measured.
 
     Args:
         predicted, counted: params by component, with their "total".
+        simulated_bytes: the peak of a dry run at the report's recipe, if there was one.
         outcome: of a trial, if there was one. Its memory is compared only if it was run at the report's own recipe
             on an accelerator; the CPU has no counters, so there it has none.
         note: what the caller has to say about how it was done.
     """
     unequal = differences(predicted, counted)
     remarks = [note, *(f"count differs: {phrase}" for phrase in unequal)]
+    if simulated_bytes and abs(simulated_bytes - memory.peak_bytes) * 1000 > memory.peak_bytes:
+        remarks.append(f"simulated {simulated_bytes:,} bytes, predicted {memory.peak_bytes:,}")
     refuted = False
     if outcome:
         refutation = _memory_refutation(outcome, memory)
@@ -47,13 +51,17 @@ def judge(
     return Verification(
         device=outcome.device if outcome else "meta",
         params={"predicted": predicted["total"], "counted": counted["total"], "equal": not unequal},
-        simulated=None,
+        simulated=_simulated(simulated_bytes, memory),
         measured=_measured(outcome, memory) if outcome else None,
         forward_finite=outcome.forward_finite if outcome else None,
         loss=outcome.loss if outcome and outcome.loss is not None and math.isfinite(outcome.loss) else None,
         note="; ".join(filter(None, remarks)),
         agrees=not unequal and not refuted,
     )
+
+
+def _simulated(peak_bytes: int | None, memory: MemoryReport) -> dict[str, Any] | None:
+    return {"peak_bytes": peak_bytes, "ratio": memory.peak_bytes / peak_bytes} if peak_bytes else None
 
 
 def _measured(outcome: Outcome, memory: MemoryReport) -> dict[str, Any] | None:

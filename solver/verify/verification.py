@@ -1,19 +1,21 @@
-"""Build what was predicted: the count always, and a step wherever there is a device to take it on."""
+"""Build what was predicted: the count always, a dry run, and a step wherever there is a device to take it on."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from importlib.util import find_spec
 from typing import NamedTuple
 
 from diymodel.config import DIYConfig
 from solver import counts
 from solver.errors import DeviceError, RecipeError, did_you_mean
 from solver.memory import MemoryReport, report
-from solver.recipe import Recipe
+from solver.recipe import Optimizer, Recipe
 from solver.solution import Candidate, Solution, Verification
 from solver.units import short_bytes
 from solver.verify.count import count_on_meta
+from solver.verify.dry_run import simulate
 from solver.verify.measure import Trial, accelerator, run_worker
 from solver.verify.trial import run_trial
 from solver.verify.verdict import judge
@@ -21,6 +23,8 @@ from solver.verify.verdict import judge
 DEVICES = ("auto", "cuda", "xpu", "mps", "cpu", "meta")
 
 NO_GPU = "not measured (no GPU)"
+COUNTED = "counted only"
+EIGHT_BITS = "not simulated (bitsandbytes' kernels run on a GPU only)"
 
 CPU_STEP_PARAMS = 50_000_000
 """Largest model that `verify_config` steps on the CPU without being asked to: one or two seconds on two cores."""
@@ -120,7 +124,9 @@ def find_device(device: str) -> str:
 def cpu_trial(config: DIYConfig, recipe: Recipe) -> Trial:
     """One float32 step on one short sequence."""
     seq_len = min(recipe.seq_len, CPU_STEP_TOKENS)
-    small = replace(recipe, precision="32-true", micro_batch=1, seq_len=seq_len)
+    prompt = recipe.prompt and min(recipe.prompt, seq_len)
+    optimizer: Optimizer = "adamw" if recipe.optimizer == "adamw-8bit" else recipe.optimizer
+    small = replace(recipe, precision="32-true", micro_batch=1, seq_len=seq_len, prompt=prompt, optimizer=optimizer)
     return Trial(config=config, recipe=small, device="cpu", warm_up=1, timed=0)
 
 
@@ -164,15 +170,26 @@ class _Plan(NamedTuple):
     trial: Trial | None
     note: str
     in_this_process: bool = False
+    not_simulated: str = ""
+    """Why no dry run is made, where none is."""
+
+    @property
+    def simulated(self) -> bool:
+        return not self.not_simulated
 
 
 def _plan(config: DIYConfig, recipe: Recipe, place: str, *, asked: str) -> _Plan:
+    eight_bits = EIGHT_BITS if recipe.optimizer == "adamw-8bit" and recipe.mode == "train" else ""
     if place == "meta":
-        return _Plan(None, NO_GPU if asked == "auto" else "counted only")
+        return (
+            _Plan(None, NO_GPU, not_simulated=eight_bits) if asked == "auto" else _Plan(None, "", not_simulated=COUNTED)
+        )
     if place == "cpu":
         trial = cpu_trial(config, recipe)
-        return _Plan(trial, f"memory not measured; {_described(trial)}")
-    return _Plan(Trial(config=config, recipe=recipe, device=place), "")
+        return _Plan(trial, f"memory not measured; {_described(trial)}", not_simulated=eight_bits)
+    if eight_bits and find_spec("bitsandbytes") is None:
+        return _Plan(None, "not measured: bitsandbytes is not installed", not_simulated=eight_bits)
+    return _Plan(Trial(config=config, recipe=recipe, device=place), "", not_simulated=eight_bits)
 
 
 def _unasked_plan(config: DIYConfig, recipe: Recipe, limit: int | None) -> _Plan | None:
@@ -180,7 +197,8 @@ def _unasked_plan(config: DIYConfig, recipe: Recipe, limit: int | None) -> _Plan
     trial = cpu_trial(config, recipe)
     if cpu_bytes(trial) > available_bytes(limit):
         return None
-    return _Plan(trial, f"{NO_GPU}; {_described(trial)}", in_this_process=True)
+    not_simulated = EIGHT_BITS if recipe.optimizer == "adamw-8bit" else ""
+    return _Plan(trial, f"{NO_GPU}; {_described(trial)}", in_this_process=True, not_simulated=not_simulated)
 
 
 def _described(trial: Trial) -> str:
@@ -192,5 +210,12 @@ def _verify(config: DIYConfig, memory: MemoryReport, predicted: dict[str, int], 
     outcome = None
     if plan.trial:
         outcome = run_trial(plan.trial) if plan.in_this_process else run_worker(plan.trial)
-    counted = count_on_meta(config)
-    return judge(config, memory, predicted=predicted, counted=counted, outcome=outcome, note=plan.note)
+    return judge(
+        config,
+        memory,
+        predicted=predicted,
+        counted=count_on_meta(config),
+        simulated_bytes=simulate(config, memory.recipe).peak_bytes if plan.simulated else None,
+        outcome=outcome,
+        note="; ".join(filter(None, (plan.note, "" if plan.simulated else plan.not_simulated))),
+    )

@@ -1,0 +1,127 @@
+"""The stages put together: lattice, pass, best rows, and the finished answer."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from diymodel.config import DIYConfig
+from solver import counts, memory, ranking
+from solver.lattice import Shapes, lattice
+from solver.memory.budget import MemoryReport
+from solver.query import Query
+from solver.ranking import Score
+from solver.ranking.total import Floats, total
+from solver.recipe import Recipe
+from solver.search.binding import binding
+from solver.search.misses import infeasible
+from solver.search.order import preferred, regime
+from solver.search.passes import search
+from solver.solution import Binding, Candidate, Solution, Stats, Status
+from solver.units import short_bytes
+
+
+def solve(query: Query) -> Solution:
+    """The admissible shapes of a query, best first; or, where there are none, what comes nearest.
+
+    The order is exact under the score: total, then relative step time, then |target error|, then the shape itself.
+    No two candidates share layers and hidden size.
+
+    Raises:
+        QueryError: constraints that contradict each other, or sizes beyond 64-bit arithmetic.
+    """
+    started = time.perf_counter()
+    grid = lattice(query)
+    found = search(grid, query)
+    stats = Stats(
+        lattice=grid.size,
+        in_band=found.in_band,
+        fitting=found.fitting,
+        seconds=time.perf_counter() - started,
+    )
+    if not found.fitting:
+        return infeasible(grid, query, stats, found)
+    bound = binding(grid, query, found)
+    candidates = _candidates(found.best, query)
+    return Solution(
+        status=Status.SOLVED,
+        message=solved_message(query, stats, bound),
+        query=query,
+        stats=replace(stats, seconds=time.perf_counter() - started),
+        candidates=candidates,
+        binding=bound,
+    )
+
+
+def rank_configs(entries: Sequence[tuple[DIYConfig, int]]) -> list[Score]:
+    """Score given configs, each at its own training tokens, without searching; in the order of the input.
+
+    Each is scored at its own parameter count. A tie is one with the best of them.
+    """
+    if not entries:
+        return []
+    rows = [config.to_dict() for config, _ in entries]
+    columns = SimpleNamespace(**{name: np.array([row[name] for row in rows]) for name in rows[0]})
+    tokens = np.array([tokens for _, tokens in entries], dtype=np.float64)
+    return ranking.scores(columns, tokens=tokens)
+
+
+def solved_message(query: Query, stats: Stats, bound: Binding) -> str:
+    """How many shapes there are, and which constraint keeps better ones out."""
+    where = f"in the band of {100 * query.tolerance:g} %" if query.target_params else "on the lattice"
+    if query.vram_bytes is None:
+        count = f"{stats.in_band:,} shapes lie {where}"
+    else:
+        count = f"{stats.fitting:,} of the {stats.in_band:,} shapes {where} fit {short_bytes(query.vram_bytes)}"
+    return f"{count}; binding constraint: {bound}"
+
+
+def _candidates(shapes: Shapes, query: Query) -> tuple[Candidate, ...]:
+    scored = regime(shapes, query)
+    scores = ranking.scores(shapes, **scored, preferred=preferred(shapes, query))
+    configs = [shapes.config(row) for row in range(len(shapes))]
+    reports = [memory.report(config, _recipe(config, query), query.vram_bytes) for config in configs]
+    times = np.array(list(map(_seconds_per_token, configs, reports)))
+    peaks = np.array([report.peak_bytes for report in reports], dtype=np.float64)
+    front = _front(np.stack([total(ranking.evaluate(shapes, **scored)), times, peaks], axis=1))
+    candidates = []
+    for row, (config, report, score) in enumerate(zip(configs, reports, scores, strict=True)):
+        params = counts.count(config)
+        target = query.target_params
+        candidates.append(
+            Candidate(
+                rank=row + 1,
+                config=config,
+                params=params,
+                target_error=None if target is None else (params["total"] - target) / target,
+                memory=report,
+                score=score,
+                relative_step_time=float(times[row] / times[0]),
+                pareto=bool(front[row]),
+            )
+        )
+    return tuple(candidates)
+
+
+def _recipe(config: DIYConfig, query: Query) -> Recipe:
+    """The query's recipe, at the config's own micro-batch where the largest is asked for."""
+    if not query.largest_micro_batch or not query.vram_bytes:
+        return query.recipe
+    return replace(query.recipe, micro_batch=memory.max_micro_batch(config, query.recipe, query.vram_bytes))
+
+
+def _seconds_per_token(config: DIYConfig, report: MemoryReport) -> float:
+    recipe = report.recipe
+    return float(ranking.relative_step_time(config, recipe.seq_len, recipe.micro_batch)) / recipe.tokens
+
+
+def _front(costs: Floats) -> NDArray[np.bool_]:
+    """The rows that no other row dominates: none is as low in every column and lower in one."""
+    others, own = costs[:, None], costs[None, :]
+    dominates = (others <= own).all(axis=2) & (others < own).any(axis=2)
+    return np.logical_not(dominates.any(axis=0))

@@ -1,0 +1,106 @@
+"""The order of the answer: the terms of a score, for a config or for columns of shapes, and the first rows under it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from solver import counts, memory, ranking
+from solver.lattice import Ints, Shapes
+from solver.query import Query
+from solver.ranking.preference import STATE_BYTES
+from solver.ranking.total import Floats, total
+
+
+def terms(shapes: Any, query: Query) -> dict[str, Floats]:
+    """Every term of the score by name, those of the preference included."""
+    return {**ranking.evaluate(shapes, **regime(shapes, query)), **preferred(shapes, query)}
+
+
+def totals(shapes: Any, query: Query) -> Floats:
+    """What the order sorts by first."""
+    return total(terms(shapes, query))
+
+
+def lower_bounds(shapes: Shapes, shallowest: Ints, query: Query) -> Floats:
+    """No total between `shallowest` layers and the shapes' own is lower, everything else equal.
+
+    More layers add params and width, but they learn more slowly, take longer and need more memory: the bound gains as
+    much as the deepest and pays as little as the shallowest.
+    """
+    gained = ranking.evaluate(shapes, **regime(shapes, query), learning_layers=shallowest)
+    return total({**gained, **preferred(with_layers(shapes, shallowest), query)})
+
+
+def regime(shapes: Any, query: Query) -> dict[str, Any]:
+    """The tokens and the size to score at; the target's size, so that overshooting it gains nothing."""
+    target = query.target_params
+    if target is not None:
+        return {"tokens": query.tokens_at(target), "params": target}
+    params = counts.total(shapes)
+    ratio = query.tokens_per_param
+    tokens = query.tokens_at(0) if ratio is None else np.maximum(np.round(ratio * params), 1)
+    return {"tokens": tokens, "params": params}
+
+
+def preferred(shapes: Any, query: Query) -> dict[str, Floats]:
+    """The terms of the query's preference: none for quality."""
+    if query.prefer == "quality":
+        return {}
+    return prices(query).terms(step_time=step_time(shapes, query), peak_bytes=memory.peak_bytes(shapes, query.recipe))
+
+
+def prices(query: Query) -> ranking.Preference:
+    """What the query's preference charges: at its target, or without one at the size whose states fill the budget."""
+    size = query.target_params or max(1, (query.vram_bytes or 0) // STATE_BYTES)
+    return ranking.preference(query.prefer, params=size, tokens=query.tokens_at(size), step_tokens=query.recipe.tokens)
+
+
+def step_time(shapes: Any, query: Query) -> Floats:
+    """Relative seconds of a step at the query's recipe."""
+    return ranking.relative_step_time(shapes, query.recipe.seq_len, query.recipe.micro_batch)
+
+
+def best(shapes: Shapes, query: Query) -> Shapes:
+    """The first `top` rows of the order, of which no two share layers and hidden size."""
+    if not len(shapes):
+        return shapes
+    sums = totals(shapes, query)
+    size = min(len(shapes), 64 * query.top)
+    while True:  # order the rows with the smallest totals; more of them where too many share layers and hidden
+        chosen = np.flatnonzero(sums <= np.partition(sums, size - 1)[size - 1])
+        rows = shapes.take(chosen)
+        ordered = rows.take(np.lexsort(_keys(rows, sums[chosen], query)[::-1]))
+        first = first_of_each_width_and_depth(ordered)[: query.top]
+        if len(first) == query.top or size == len(shapes):
+            return ordered.take(first)
+        size = min(4 * size, len(shapes))
+
+
+def _keys(shapes: Shapes, sums: Floats, query: Query) -> list[Any]:
+    """The keys of the order, first key first."""
+    return [
+        sums,
+        step_time(shapes, query),
+        np.abs(counts.total(shapes) - (query.target_params or 0)) if query.target_params else np.zeros(len(shapes)),
+        shapes.num_layers,
+        shapes.hidden_size,
+        shapes.num_heads,
+        shapes.num_kv_heads,
+        shapes.head_dim,
+        shapes.intermediate_size,
+        shapes.vocab_size,
+    ]
+
+
+def first_of_each_width_and_depth(shapes: Shapes) -> Ints:
+    """Positions of the first row of every (layers, hidden), ascending."""
+    pair = shapes.num_layers * 2**20 + shapes.hidden_size
+    return np.sort(np.unique(pair, return_index=True)[1])
+
+
+def with_layers(shapes: Shapes, layers: Ints) -> Shapes:
+    """The same at other depths."""
+    return replace(shapes, num_layers=layers)

@@ -1,0 +1,193 @@
+"""The passes over the shapes of a query: with a target, through its band; without one, down from what fits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from diymodel.config import DIYConfig
+from solver import counts, memory
+from solver.errors import QueryError
+from solver.lattice import Ints, Lattice, Shapes, lattice
+from solver.query import Query
+from solver.search.order import best, lower_bounds, totals, with_layers
+from solver.units import band
+
+BOUND_SLACK = 1e-8
+"""Nats by which the rounding of a total may hide a row that is as good as the last one kept."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Found:
+    """What a pass over the shapes leaves: counts, the best rows in order, and what does not fit."""
+
+    in_band: int
+    fitting: int
+    best: Shapes
+    too_large: Shapes
+    """With a target: the best of those in the band that do not fit."""
+    smallest: Shapes
+    """Where nothing fits: the shape of this size that needs least memory."""
+
+
+def search(grid: Lattice, query: Query) -> Found:
+    """The best shapes of the lattice that a query admits.
+
+    Raises:
+        QueryError: sizes beyond 64-bit arithmetic.
+    """
+    _check_arithmetic(grid, query)
+    return _with_target(grid, query) if query.target_params else _without_target(grid, query)
+
+
+def winner(query: Query) -> tuple[DIYConfig, float] | None:
+    """The first row of a query and its total. None where nothing satisfies it, nor can: constraints that were loosened
+    one by one may contradict each other, or reach beyond the arithmetic."""
+    query = replace(query, top=1)
+    try:
+        first = search(lattice(query), query).best
+    except QueryError:
+        return None
+    return (first.config(0), float(totals(first, query)[0])) if len(first) else None
+
+
+def _with_target(grid: Lattice, query: Query) -> Found:
+    low, high = band(query.target_params or 0, query.tolerance)
+    in_band = fitting = 0
+    first = too_large = smallest = grid.columns.take([])
+    for shapes in grid.in_band(low, high):
+        admitted = fits(shapes, query)
+        in_band, fitting = in_band + len(shapes), fitting + int(admitted.sum())
+        if admitted.all():
+            first = best(Shapes.concatenate([first, shapes]), query)
+            continue
+        first = best(Shapes.concatenate([first, shapes.take(admitted)]), query)
+        too_large = best(Shapes.concatenate([too_large, shapes.take(~admitted)]), query)
+        if not fitting:
+            smallest = least_memory(Shapes.concatenate([smallest, shapes]), query)
+    return Found(in_band=in_band, fitting=fitting, best=first, too_large=too_large, smallest=smallest)
+
+
+def _without_target(grid: Lattice, query: Query) -> Found:
+    """The shapes of lowest total that fit the budget, whatever their count.
+
+    At everything else fixed more layers raise the memory, so each column and intermediate size has a deepest row that
+    fits. Above it the total is bounded over any range of depths: ranges whose bound is no better than the best rows
+    found so far are dropped, the others halved.
+    """
+    deepest = list(deepest_that_fit(grid, query))
+    rows = Shapes.concatenate([shapes.take(number >= 0) for shapes, number in deepest])
+    last = np.concatenate([number[number >= 0] for _, number in deepest])
+    return Found(
+        in_band=grid.size,
+        fitting=sum(int((number + 1).sum()) for _, number in deepest),
+        best=_best_of_depths(rows, last, grid.layers, query),
+        too_large=grid.columns.take([]),
+        smallest=least_memory(grid.columns, query),
+    )
+
+
+def _best_of_depths(rows: Shapes, last: Ints, layers: Ints, query: Query) -> Shapes:
+    """The best among all rows at every number of layers from the first to layers[last]."""
+    first = np.zeros_like(last)
+    found = best(with_layers(rows, layers[last]), query)
+    while len(rows):
+        bound = lower_bounds(with_layers(rows, layers[last]), layers[first], query)
+        worst = totals(found, query)[-1] if len(found) == query.top else np.inf
+        open_ranges = (bound <= worst + BOUND_SLACK) & (first < last)
+        rows, first, last = rows.take(open_ranges), first[open_ranges], last[open_ranges]
+        middle = np.sqrt(layers[first] * layers[last]).astype(np.int64)
+        middle = np.clip(np.searchsorted(layers, middle, side="right") - 1, first, last - 1)
+        found = best(Shapes.concatenate([found, with_layers(rows, layers[middle])]), query)
+        rows = Shapes.concatenate([rows, rows])
+        first, last = np.concatenate([first, middle + 1]), np.concatenate([middle, last])
+    return found
+
+
+def deepest_that_fit(grid: Lattice, query: Query) -> Iterator[tuple[Shapes, Ints]]:
+    """Every column and intermediate size with the index of the largest admissible number of layers that fits, or -1."""
+    most_bytes = memory.largest_peak(query.vram_bytes or 0)
+    for shapes in grid.widths_at_one_layer():
+        deepest = memory.most_layers(shapes, query.recipe, most_bytes)
+        yield shapes, np.searchsorted(grid.layers, deepest, side="right") - 1
+
+
+def fits(shapes: Shapes, query: Query) -> NDArray[np.bool_]:
+    """Where the verdict is fits or uncertain.
+
+    Memory grows with the intermediate size, so in a run of shapes that differ in it alone, ascending, all fit if the
+    last does and none if the first does not. Only the runs in between are looked at shape by shape.
+    """
+    within = np.ones(len(shapes), dtype=np.bool_)
+    if query.vram_bytes is None or not len(shapes):
+        return within
+    first = _first_of_each_run(shapes)
+    last = np.append(first[1:], len(shapes)) - 1
+    all_fit = _each_fits(shapes.take(last), query)
+    none_fits = ~all_fit
+    none_fits[none_fits] = ~_each_fits(shapes.take(first[none_fits]), query)
+    lengths = last - first + 1
+    within[np.repeat(none_fits, lengths)] = False
+    between = np.repeat(~(all_fit | none_fits), lengths)
+    within[between] = _each_fits(shapes.take(between), query)
+    return within
+
+
+def _each_fits(shapes: Shapes, query: Query) -> NDArray[np.bool_]:
+    within: NDArray[np.bool_] = memory.device_bytes(memory.peak_bytes(shapes, query.recipe)) <= query.vram_bytes
+    return within
+
+
+def _first_of_each_run(shapes: Shapes) -> Ints:
+    """Where shapes begin that differ from the one before in more than a larger intermediate size."""
+    begins = np.ones(len(shapes), dtype=np.bool_)
+    begins[1:] = np.diff(shapes.intermediate_size) <= 0
+    for name in ("vocab_size", "hidden_size", "num_layers", "num_heads", "num_kv_heads", "head_dim"):
+        begins[1:] |= np.diff(getattr(shapes, name)) != 0
+    return np.flatnonzero(begins)
+
+
+def largest_that_fits(grid: Lattice, query: Query) -> Shapes:
+    """The one admissible shape of most params that fits the budget; none without a budget, or if none fits."""
+    largest = grid.columns.take([])
+    if query.vram_bytes is None:
+        return largest
+    for shapes, number in deepest_that_fit(grid, query):
+        some = number >= 0
+        rows = Shapes.concatenate([largest, with_layers(shapes.take(some), grid.layers[number[some]])])
+        if len(rows):
+            largest = rows.take([int(np.argmax(counts.total(rows)))])
+    return largest
+
+
+def least_memory(shapes: Shapes, query: Query) -> Shapes:
+    """The row that needs least memory."""
+    peak = memory.peak_bytes(shapes, query.recipe)
+    return shapes.take(np.lexsort([counts.total(shapes), peak])[:1])
+
+
+def _check_arithmetic(grid: Lattice, query: Query) -> None:
+    """The largest shape of the lattice, in Python's ints, must stay within what int64 columns can hold."""
+    columns = grid.columns
+    heads = int(columns.num_heads.max())
+    corner = DIYConfig(
+        vocab_size=int(columns.vocab_size.max()),
+        hidden_size=int(columns.hidden_size.max()),
+        num_layers=int(grid.layers[-1]),
+        num_heads=heads,
+        num_kv_heads=heads,
+        head_dim=int(columns.head_dim.max()),
+        intermediate_size=int((columns.intermediate_size + grid.widths * grid.steps).max()),
+        max_seq_len=query.recipe.seq_len,
+        tie_embeddings=query.tie_embeddings,
+    )
+    if memory.peak_bytes(corner, query.recipe) >= 2**60:
+        raise QueryError(
+            "seq",
+            query.recipe.seq_len,
+            f"at micro-batch {query.recipe.micro_batch} the largest admissible shape would need more than 10^18 bytes; "
+            "shorten it, or bound hidden, heads and layers",
+        )
