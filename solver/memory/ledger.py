@@ -42,8 +42,9 @@ class Ledger:
 
     def add(self, part: str, size: str, count: int = 1, per_layer: int = 0) -> None:
         """Change the number of nameless tensors, without an instant."""
-        a, b = self._live.get((part, size), (0, 0))
-        self._live[part, size] = (a + count, b + per_layer)
+        a, b = self._live.pop((part, size), (0, 0))
+        if (a + count, b + per_layer) != (0, 0):
+            self._live[part, size] = (a + count, b + per_layer)
 
     def take(self, part: str | None = None, /, **tensors: str) -> None:
         """Take tensors, name=size, into a part (default: the current one), and note the instant."""
@@ -76,7 +77,7 @@ class Ledger:
         return instants
 
     def counts(self) -> dict[Entry, Count]:
-        return {entry: count for entry, count in self._live.items() if count != (0, 0)}
+        return dict(self._live)
 
     def names(self) -> dict[str, Entry]:
         return dict(self._names)

@@ -41,9 +41,6 @@ Moments = dict[str, dict[str, Any]]
 MAX_FLASH_HEAD_DIM = 256
 """check_head_dim_size_flash in torch/aten/src/ATen/native/transformers/cuda/sdp_utils.cpp."""
 
-SHAPES_AT_A_TIME = 8192
-"""Shapes that are added up together, so that the sums stay in the processor's cache (measured)."""
-
 
 def predict(shape: Shape, recipe: Recipe) -> Moments:
     """Bytes of every part at every moment: ints for a `DIYConfig`, int64 arrays for a shape of arrays.
@@ -55,7 +52,7 @@ def predict(shape: Shape, recipe: Recipe) -> Moments:
         return {name: _largest(tensors, found, shape.num_layers) for name, tensors, found in _passes(shape, recipe)}
     shapes = _broadcast(shape)
     moments: Moments = {}
-    for rows, group in _groups(shapes):
+    for rows, group in _groups(shapes, recipe):
         for name, tensors, instants in _passes(group, recipe):
             figures = moments.setdefault(name, {part: np.zeros(shapes.size, np.int64) for part in PARTS})
             winners = _winners(tensors, instants, group.num_layers)
@@ -71,7 +68,7 @@ def peak_bytes(shape: Shape, recipe: Recipe) -> Int:
         return int(max(_maximum(*one_pass, shape.num_layers) for one_pass in _whole_passes(shape, recipe)))
     shapes = _broadcast(shape)
     peaks = np.zeros(shapes.size, np.int64)
-    for rows, group in _groups(shapes):
+    for rows, group in _groups(shapes, recipe):
         totals = [_maximum(*one_pass, group.num_layers) for one_pass in _whole_passes(group, recipe)]
         peaks[rows] = np.maximum.reduce(totals)
     return peaks
@@ -84,7 +81,7 @@ def most_layers(shape: Shape, recipe: Recipe, most_bytes: int) -> Any:
     """
     shapes = _broadcast(shape)
     layers = np.zeros(shapes.size, np.int64)
-    for rows, group in _groups(shapes):
+    for rows, group in _groups(shapes, recipe):
         bounds = [_layers_within(*one_pass, most_bytes) for one_pass in _whole_passes(group, recipe)]
         layers[rows] = np.minimum.reduce(bounds)
     return layers
@@ -122,6 +119,8 @@ def _whole_passes(shape: Shape, recipe: Recipe) -> Iterator[Pass]:
 def _setting(shape: Shape, recipe: Recipe) -> Setting:
     """What the script branches on. Of a group of shapes, the first one speaks for all."""
     H, K, train = _first(shape.num_heads), _first(shape.num_kv_heads), recipe.mode == "train"
+    kernel = kernel_of(_first(shape.head_dim), recipe)
+    views = kernel not in ("flash", "efficient")  # does it read copies, unless one head or sequence can be viewed?
     return Setting(
         infer=not train,
         mixed=recipe.precision.endswith("mixed"),
@@ -130,7 +129,7 @@ def _setting(shape: Shape, recipe: Recipe) -> Setting:
         float16=recipe.precision == "16-mixed",
         optimizer=recipe.optimizer,
         checkpointed=train and recipe.checkpointing == "full",
-        kernel=kernel_of(_first(shape.head_dim), recipe),
+        kernel=kernel,
         chunks=min(2, number_of_chunks(recipe)) if recipe.loss == "chunked" else 0,
         tied=shape.tie_embeddings,
         bias=shape.qkv_bias,
@@ -138,9 +137,9 @@ def _setting(shape: Shape, recipe: Recipe) -> Setting:
         final_norm=shape.final_norm,
         dropout=train and shape.dropout > 0,
         grouped=H != K,
-        one_sequence=recipe.micro_batch == 1,
-        one_head=H == 1,
-        one_kv_head=K == 1,
+        one_sequence=recipe.micro_batch == 1 and (views or not train),
+        one_head=H == 1 and views,
+        one_kv_head=K == 1 and views,
     )
 
 
@@ -210,15 +209,15 @@ def _broadcast(shape: Shape) -> _Shapes:
     return _Shapes(**columns, **rest)
 
 
-def _groups(shapes: _Shapes) -> Iterator[tuple[Any, _Shapes]]:
-    """Shapes for which the same script is run, a limited number at a time: (rows, their shapes)."""
+def _groups(shapes: _Shapes, recipe: Recipe) -> Iterator[tuple[Any, _Shapes]]:
+    """Shapes for which the same script is run: (rows, their shapes)."""
     H, K, D = shapes.num_heads, shapes.num_kv_heads, shapes.head_dim
-    key = (H != K) + 2 * (H == 1) + 4 * (K == 1) + 8 * (D > MAX_FLASH_HEAD_DIM) + 16 * (D % 8 != 0) + 32 * (D % 4 != 0)
+    kernel = 2 * (D > MAX_FLASH_HEAD_DIM) + 4 * (D % 8 != 0) + 8 * (D % 4 != 0)
+    one = 16 * (H == 1) + 32 * (K == 1) if recipe.attention == "eager" or kernel.any() else 0
+    key = (H != K) + kernel + one
     for value in np.flatnonzero(np.bincount(key)):
         rows = np.flatnonzero(key == value)
-        for start in range(0, rows.size, SHAPES_AT_A_TIME):
-            block = rows[start : start + SHAPES_AT_A_TIME]
-            yield block, replace(shapes, **{name: getattr(shapes, name)[block] for name in _DIMENSIONS})
+        yield rows, replace(shapes, **{name: getattr(shapes, name)[rows] for name in _DIMENSIONS})
 
 
 # ---- the largest instant ----
@@ -296,23 +295,20 @@ def _changes(instants: tuple[Instant, ...]) -> tuple[tuple[Change, Change], ...]
     changes = []
     before: dict[str, Count] = {}
     for instant in instants:
-        now, none = by_size(instant), (0, 0)
-        more = {
-            size: tuple(np.subtract(now.get(size, none), before.get(size, none)).tolist())
-            for size in now.keys() | before.keys()
-        }
-        changes.append((_nonzero(more, 0), _nonzero(more, 1)))
+        now = by_size(instant)
+        changes.append((_more(now, before, 0), _more(now, before, 1)))
         before = now
     return tuple(changes)
 
 
-def _nonzero(counts: dict[str, Any], index: int) -> Change:
-    return tuple((size, count[index]) for size, count in counts.items() if count[index])
+def _more(now: dict[str, Count], before: dict[str, Count], index: int) -> Change:
+    none = (0, 0)
+    more = [(size, now.get(size, none)[index] - before.get(size, none)[index]) for size in now.keys() | before.keys()]
+    return tuple((size, count) for size, count in more if count)
 
 
 def _parts(tensors: Tensors, instant: Instant, layers: Any) -> dict[str, Any]:
     parts: dict[str, Any] = dict.fromkeys(PARTS, 0)
     for (part, size), (a, b) in instant.live.items():
-        if (a, b) != (0, 0):
-            parts[part] += (a + b * layers) * tensors[size]
+        parts[part] += (a + b * layers) * tensors[size]
     return parts

@@ -13,7 +13,7 @@ those that the backward pass needs stay longer. `solver.memory.tensors` gives th
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
 from solver.memory.layer import Backward, Forward, norm_backward
@@ -128,10 +128,20 @@ def _logits(ledger: Ledger, s: Setting) -> None:
     ledger.part = "logits_loss"
     if s.casts_hidden:
         ledger.take(y_cast="hidden")
-    ledger.take(logits="logits")
+    _float_logits(ledger, s)
     if s.casts_hidden:
         ledger.free("y")
         ledger.rename("y_cast", "y")
+
+
+def _float_logits(ledger: Ledger, s: Setting, *, dead: Sequence[str] = ()) -> None:
+    """The head's product, after which its cast input dies where there is no graph, and its float32 copy."""
+    ledger.take(logits="logits")
+    ledger.free(*dead)
+    if s.half:
+        ledger.take(logits32="logits32")
+        ledger.free("logits")
+        ledger.rename("logits32", "logits")
 
 
 def _serve(ledger: Ledger, s: Setting, *, copies: bool) -> None:
@@ -164,14 +174,10 @@ def _serve(ledger: Ledger, s: Setting, *, copies: bool) -> None:
 
 
 def _plain_loss(ledger: Ledger, s: Setting) -> list[Instant]:
-    """Float32 logits, log-softmax, the sum and its mean."""
+    """Log-softmax, the sum and its mean."""
     ledger.note("start")
-    if s.half:
-        ledger.take(logits32="logits32")
     ledger.take(log_softmax="logits32")
     ledger.take(loss_sum="unit", total_weight="unit")
-    if s.half:
-        ledger.free("logits32")
     ledger.take(loss="unit")
     ledger.free("loss_sum", "logits")
     _autocast_ends(ledger, s)
@@ -197,16 +203,10 @@ def _chunk_forward(ledger: Ledger, s: Setting, *, recomputed: bool) -> None:
     take, free = ledger.take, ledger.free
     if s.casts_hidden:
         take(chunk="chunk")
-    take(logits="logits")
-    if s.casts_hidden and not recomputed:
-        free("chunk")
-    if s.half:
-        take(logits32="logits32")
+    _float_logits(ledger, s, dead=["chunk"] if s.casts_hidden and not recomputed else [])
     take(log_softmax="logits32")
     take(chunk_loss="unit", total_weight="unit")
     free("logits")
-    if s.half:
-        free("logits32")
 
 
 def _autocast_ends(ledger: Ledger, s: Setting) -> None:

@@ -95,8 +95,10 @@ def _block_maxima(numbers: Any) -> Any:
     return 4 * -(-numbers // QUANTIZED_BLOCK) * (numbers >= LEAST_QUANTIZED)
 
 
-class Tensors:
-    """The sizes for one shape and one pass of a recipe. Each method is one size, named as the script names it.
+class Tensors(dict[str, Any]):
+    """The sizes for one shape and one pass of a recipe, by the names of the script; made when they are asked for.
+
+    Each method is one size before it is rounded, or the numbers in one weight.
 
     Args:
         tokens: of each sequence, in this pass.
@@ -104,28 +106,23 @@ class Tensors:
     """
 
     def __init__(self, shape: Shape, recipe: Recipe, tokens: int, attended: int) -> None:
+        super().__init__()
         self.shape, self.recipe, self.T, self.S = shape, recipe, tokens, attended
         self.B, self.w, self.e = recipe.micro_batch, weight_bytes(recipe), compute_bytes(recipe)
         self.N = self.B * tokens
         self.C, self.D, self.V, self.F = shape.hidden_size, shape.head_dim, shape.vocab_size, shape.intermediate_size
         self.H, self.K = shape.num_heads, shape.num_kv_heads
-        self.known: dict[str, Any] = {}
 
-    def __getitem__(self, name: str) -> Any:
-        """The size of that name."""
-        if name not in self.known:
-            self.known[name] = self._size(name)
-        return self.known[name]
-
-    def _size(self, name: str) -> Any:
+    def __missing__(self, name: str) -> Any:
         kind, _, weight = name.partition("_")
         if kind in ("w", "c"):  # a weight, or its copy in the compute dtype
-            return rounded(getattr(self, weight)() * (self.w if kind == "w" else self.e))
-        if kind in ("q", "m"):  # a moment of 8-bit AdamW, or the largest values of its blocks
-            return rounded(
-                _quantized(getattr(self, weight)()) if kind == "q" else _block_maxima(getattr(self, weight)())
-            )
-        return rounded(getattr(self, name)())
+            nbytes = getattr(self, weight)() * (self.w if kind == "w" else self.e)
+        elif kind in ("q", "m"):  # a moment of 8-bit AdamW, or the largest values of its blocks
+            nbytes = (_quantized if kind == "q" else _block_maxima)(getattr(self, weight)())
+        else:
+            nbytes = getattr(self, name)()
+        self[name] = size = rounded(nbytes)
+        return size
 
     # numbers of each weight tensor
 

@@ -168,7 +168,7 @@ def generic_step(
         logits = output if isinstance(output, Tensor) else output.logits
         del output
         mark("forward_end")
-        loss = token_loss(logits, next_tokens(input_ids)) / (input_ids.numel() - input_ids.shape[0])
+        loss = token_loss(logits.float(), next_tokens(input_ids)) / (input_ids.numel() - input_ids.shape[0])
         del logits
     mark("loss")
     scaled = scaler.scale(loss) if scaler else loss
