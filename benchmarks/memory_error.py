@@ -153,7 +153,8 @@ def draw(source: random.Random) -> tuple[DIYConfig, Recipe]:
         name: source.choice(get_args(getattr(words, name.capitalize())))
         for name in ("mode", "precision", "optimizer", "checkpointing", "attention", "loss")
     }
-    recipe = Recipe(**kinds, micro_batch=source.randint(1, 8), seq_len=seq_len, prompt=source.randint(1, seq_len))
+    prompt = source.randint(1, seq_len) if kinds["mode"] == "infer" else None
+    recipe = Recipe(**kinds, micro_batch=source.randint(1, 8), seq_len=seq_len, prompt=prompt)
     return config, recipe
 
 
