@@ -36,6 +36,15 @@ BLOCK = 512
 """Bytes to which the CUDA caching allocator rounds a request (kMinBlockSize, c10/cuda/CUDACachingAllocator.cpp)."""
 
 
+IN_PLACE_ON_REAL_TENSORS = {
+    aten.scatter.src: aten.scatter_.src,
+    aten.scatter.value: aten.scatter_.value,
+    aten.scatter_add.default: aten.scatter_add_.default,
+}
+"""Backward formulas fill a new tensor of zeros in place, but on subclasses, and so on fake tensors, out of place
+(isTensorSubclassLike in torch/csrc/autograd/FunctionsManual.cpp, for gather, max and others)."""
+
+
 def rounded(nbytes: int) -> int:
     """Bytes that the allocator sets aside for a request."""
     return -(-nbytes // BLOCK) * BLOCK
@@ -75,12 +84,16 @@ class Meter(TorchDispatchMode):
         self.instants: list[Instant] = []
         self._live = [0] * len(PARTS)
         self._blocks: dict[int, _Block] = {}
+        self._new_zeros = 0
+        """The storage that the last operator made, if that was new_zeros."""
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         if func is aten._local_scalar_dense.default and type(args[0]) is not Tensor:
             return _value_of_fake(args[0])
+        if func in IN_PLACE_ON_REAL_TENSORS and self._fills_new_zeros(args[0]):
+            func = IN_PLACE_ON_REAL_TENSORS[func]
         result = func(*args, **(kwargs or {}))
         made = False
         for tensor in _tensors(result):
@@ -88,7 +101,12 @@ class Meter(TorchDispatchMode):
         workspace = workspace_bytes(func, args) if self.device_type == "cuda" else 0
         if made or workspace:
             self.record(str(func), workspace)
+        self._new_zeros = result.untyped_storage()._cdata if func is aten.new_zeros.default else 0
         return result
+
+    def _fills_new_zeros(self, tensor: Tensor) -> bool:
+        """Whether this is a backward formula that fills what it has just made."""
+        return not torch.is_grad_enabled() and tensor.untyped_storage()._cdata == self._new_zeros
 
     def adopt(self, tensor: Tensor, part: str) -> None:
         """Count a tensor that was made elsewhere, or move one to another part."""
