@@ -136,7 +136,7 @@ class CourseBlock(nn.Module):
 
 def rotate_pairs(x: Tensor, rotation: Tensor) -> Tensor:
     """RoPE of neighbouring elements of (B, H, T, D); `rotation` holds cosines and sines, (2, T, D / 2)."""
-    first, second = x.unflatten(-1, (-1, 2)).unbind(-1)
+    first, second = x.view(*x.shape[:-1], -1, 2).unbind(-1)
     cos, sin = rotation.unbind(0)
     return torch.concat((cos * first - sin * second, sin * first + cos * second), dim=-1)
 

@@ -1,6 +1,8 @@
-"""Published GPU peaks of other people's models, predicted on fake tensors. The full table: benchmarks/memory_error.py."""
+"""Published GPU peaks of other people's models, predicted on fake tensors; all of them: benchmarks/memory_error.py."""
 
 from __future__ import annotations
+
+import sys
 
 import pytest
 import torch
@@ -44,9 +46,7 @@ def test_the_table_names_its_sources(published: dict[str, Measurement]) -> None:
 
 def test_a_loss_alone_to_the_byte() -> None:
     """Five copies of the logits: logits, their kept gradient, the log-softmax, and two gradients on the way."""
-    run = Run(
-        model="loss 4096", micro_batch=8, seq_len=2048, precision="32-true", optimizer="none", mode="component"
-    )
+    run = Run(model="loss 4096", micro_batch=8, seq_len=2048, precision="32-true", optimizer="none", mode="component")
     logits, targets = 4 * 16_384 * 4096, 8 * 16_384
     scalars = dry_run(run).peak_bytes - 5 * logits - targets
     assert 0 <= scalars <= 8 * 512
@@ -90,5 +90,5 @@ def test_reserved_over_allocated() -> None:
 
 
 def test_an_absent_closed_form_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "solver.memory.moments", None)
+    monkeypatch.setitem(sys.modules, "solver.memory.moments", None)
     assert closed_form() is None
