@@ -1,0 +1,589 @@
+"""The door: options -> Query -> solve -> verify -> report. Exit codes 0, 1, 2 as in the README; nothing else is here.
+
+Whatever is expensive to import is imported by the command that needs it, so that `--help`, an error and a solve
+without verification never wait for torch.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, TypeVar, get_args
+
+import click
+
+from diymodel.config import ConfigError
+from solver.errors import InputFileError, QueryError, RequestError, did_you_mean
+from solver.recipe import Attention, Checkpointing, Loss, Mode, Optimizer, Precision, Recipe
+
+if TYPE_CHECKING:
+    from click import Group as DefaultGroup  # the package has no types of its own
+    from click.shell_completion import CompletionItem
+
+    from diymodel.config import DIYConfig
+    from solver.report import Format
+    from solver.report.answers import Answer, Verified
+else:
+    from click_default_group import DefaultGroup
+
+OK, UNSATISFIED, WRONG_REQUEST, INTERRUPTED = 0, 1, 2, 130
+
+FORMATS = ("table", "json", "csv", "markdown")
+PLACES = ("auto", "cuda", "xpu", "mps", "cpu", "meta")
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+# What the words of the command line become
+
+
+class Word(click.ParamType):  # type: ignore[type-arg]  # generic in newer clicks only
+    """One of a few words."""
+
+    name = "word"
+
+    def __init__(self, words: Iterable[str]) -> None:
+        self.words = tuple(words)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if value not in self.words:
+            raise RequestError(_name(param), value, f"use one of {', '.join(self.words)}")
+        return str(value)
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        from click.shell_completion import CompletionItem
+
+        return [CompletionItem(word) for word in self.words if word.startswith(incomplete)]
+
+
+class Whole(click.ParamType):  # type: ignore[type-arg]  # generic in newer clicks only
+    """A whole number in a range."""
+
+    name = "number"
+
+    def __init__(self, low: int, high: int) -> None:
+        self.low, self.high = low, high
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        with contextlib.suppress(ValueError):
+            if self.low <= int(value) <= self.high:
+                return int(value)
+        raise RequestError(_name(param), value, f"write a whole number from {self.low} to {self.high:,}")
+
+
+class MicroBatch(Whole):
+    """Sequences, or as many as fit."""
+
+    def __init__(self) -> None:
+        super().__init__(1, 2**24)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return value if value == "max" else super().convert(value, param, ctx)
+
+
+class Number(click.ParamType):  # type: ignore[type-arg]  # generic in newer clicks only
+    """A number; its range is the library's to check."""
+
+    name = "number"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        with contextlib.suppress(ValueError):
+            return float(value)
+        raise RequestError(_name(param), value, "write a number such as 20")
+
+
+class OutputPath(click.ParamType):  # type: ignore[type-arg]  # generic in newer clicks only
+    """A file that can be written: refused before anything expensive is done."""
+
+    name = "file"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        from solver.report.files import require_writable
+
+        require_writable(str(value))
+        return str(value)
+
+
+def _name(param: click.Parameter | None) -> str:
+    """The option as a message names it: as the user wrote it, in the spelling that the library has too."""
+    return param.opts[0].lstrip("-").replace("-", "_") if param else "value"
+
+
+def _complete_file(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    from click.shell_completion import CompletionItem
+
+    from solver.presets import PRESETS
+
+    presets = [CompletionItem(known.name) for known in PRESETS if incomplete and known.name.startswith(incomplete)]
+    return presets or [CompletionItem(incomplete, type="file")]
+
+
+def _complete_gpu(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    from click.shell_completion import CompletionItem
+
+    from solver.devices import DEVICES
+
+    return [CompletionItem(card.name) for card in DEVICES if card.name.startswith(incomplete)]
+
+
+# Families of options
+
+
+def _all(*decorators: Callable[[Any], Any]) -> Callable[[Command], Command]:
+    """Several decorators as one, in the order of `--help`."""
+    return lambda command: functools.reduce(lambda inner, decorator: decorator(inner), reversed(decorators), command)
+
+
+def _words(kind: Any) -> dict[str, Any]:
+    """An option that takes one of the words of a Literal."""
+    words = get_args(kind)
+    return {"type": Word(words), "metavar": "|".join(words), "show_default": True}
+
+
+def output_options(command: Command) -> Command:
+    return _all(
+        click.option("--format", "form", type=Word(FORMATS), metavar="|".join(FORMATS), default="table",
+                     show_default=True, help="How the result is written."),
+        click.option("--output", type=OutputPath(), help="Write the result to a file, whole or not at all."),
+        click.option("--quiet", is_flag=True, help="No notes and no progress on stderr."),
+    )(command)  # fmt: skip
+
+
+def budget_options(command: Command) -> Command:
+    return _all(
+        click.option("--vram", metavar="SIZE", help="GPU memory with its unit: 24GB or 24GiB."),
+        click.option("--gpu", metavar="NAME", shell_complete=_complete_gpu,
+                     help="A card in place of --vram: rtx4090. `diysolve devices` lists them."),
+    )(command)  # fmt: skip
+
+
+def recipe_options(*, seq_help: str) -> Callable[[Command], Command]:
+    usual = Recipe()
+    return _all(
+        click.option("--mode", **_words(Mode), default=usual.mode, help="Train, or generate."),
+        click.option("--precision", **_words(Precision), default=usual.precision, help="In Lightning's words."),
+        click.option("--optimizer", **_words(Optimizer), default=usual.optimizer,
+                     help="adamw is the fused one, adamw-foreach torch's default."),
+        click.option("--micro-batch", type=MicroBatch(), metavar="N|max", default=usual.micro_batch,
+                     show_default=True, help="Sequences per step on the device; max: as many as the budget holds."),
+        click.option("--seq", type=Whole(1, 2**24), help=seq_help),
+        click.option("--checkpointing", **_words(Checkpointing), default=usual.checkpointing,
+                     help="full: each block is recomputed in the backward pass."),
+        click.option("--attention", **_words(Attention), default=usual.attention, help="Fused, or written out."),
+        click.option("--loss", **_words(Loss), default=usual.loss, help="chunked: 1,024 tokens at a time."),
+    )  # fmt: skip
+
+
+def shape_options(command: Command) -> Command:
+    return _all(
+        *(
+            click.option(f"--{word}", metavar="N", help=f"{meaning}: 24, 24:48, 24:48:4 or 24,32.")
+            for word, meaning in (
+                ("layers", "Number of layers"),
+                ("hidden", "Width of the residual stream"),
+                ("heads", "Query heads"),
+                ("kv-heads", "Key and value heads"),
+                ("head-dim", "Width of a head"),
+                ("intermediate", "Width of the MLP"),
+                ("vocab", "Vocabulary; 6400 unless given"),
+            )
+        ),
+        click.option("--untied", is_flag=True, help="A head of its own instead of the tied embedding."),
+    )(command)
+
+
+def place_option(help_text: str) -> Callable[[Command], Command]:
+    return click.option("--device", type=Word(PLACES), metavar="|".join(PLACES), default="auto", show_default=True,
+                        help=help_text)  # fmt: skip
+
+
+rank_option = click.option(
+    "--rank", type=Whole(1, 10_000), default=1, show_default=True, help="Which candidate, where FILE is a solve's JSON."
+)
+file_argument = click.argument("source", metavar="FILE", shell_complete=_complete_file)
+files_argument = click.argument("sources", metavar="FILE...", nargs=-1, required=True, shell_complete=_complete_file)
+
+
+# The commands
+
+
+class Door(DefaultGroup):
+    """The group: unknown words get the nearest known one, and every mistake ends as one sentence with exit code 2."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if ctx.resilient_parsing:  # completion: no command is chosen yet
+            return click.Group.parse_args(self, ctx, args)
+        return super().parse_args(ctx, args)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """The commands, and the options of solve, which may stand without its name."""
+        found = super().shell_complete(ctx, incomplete)
+        if incomplete.startswith("-"):
+            found += solve.shell_complete(click.Context(solve, parent=ctx), incomplete)
+        return found
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        word = args[0]
+        if word not in self.commands and not word.startswith("-"):
+            raise click.UsageError(f"there is no command {word!r}; {did_you_mean(word, self.commands)}", ctx)
+        return super().resolve_command(ctx, args)
+
+    def main(
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        complete_var: str | None = None,
+        standalone_mode: bool = True,
+        **extra: Any,
+    ) -> Any:
+        run = super().main
+        if not standalone_mode:
+            return run(args, prog_name, complete_var, standalone_mode=False, **extra)
+        code: int = OK
+        try:
+            code = run(args, prog_name, complete_var, standalone_mode=False, **extra)
+        except click.Abort:  # Ctrl-C
+            click.echo("Stopped.", err=True)
+            code = INTERRUPTED
+        except (click.ClickException, RequestError, ConfigError) as error:
+            click.echo(f"Error: {' '.join(_sentence(error).split())}", err=True)
+            code = WRONG_REQUEST
+        sys.exit(code)
+
+
+def _sentence(error: Exception) -> str:
+    """What is wrong and what to try, in one sentence."""
+    if isinstance(error, click.NoSuchOption):
+        near = f"did you mean {error.possibilities[0]}?" if error.possibilities else _see_help(error)
+        return f"there is no option {error.option_name}; {near}"
+    if isinstance(error, click.UsageError):
+        return (
+            f"{error.format_message().rstrip('.')}; {_see_help(error)}" if "; " not in error.message else error.message
+        )
+    return error.format_message() if isinstance(error, click.ClickException) else str(error)
+
+
+def _see_help(error: click.UsageError) -> str:
+    return f"`{error.ctx.command_path if error.ctx else 'diysolve'} --help` lists what there is"
+
+
+@click.group(
+    cls=Door, default="solve", default_if_no_args=True,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="""
+    Without a command it solves: diysolve --target 500M --vram 24GB
+
+    \b
+    FILE is the JSON of a DIYConfig or of a solve, a folder that holds config.json,
+    a preset's name, or - for standard input.
+
+    Completion for your shell: eval "$(_DIYSOLVE_COMPLETE=bash_source diysolve)"; zsh_source and fish_source likewise.
+    """,
+)  # fmt: skip
+@click.version_option(package_name="diysolve")
+def cli() -> None:
+    """From a parameter count and a GPU's memory to the shapes of a model that has the one and fits the other."""
+
+
+@cli.command()
+@click.option("--target", metavar="PARAMS", help="Parameters wanted: 500M, 0.5B, 5e8.")
+@budget_options
+@click.option("--tolerance", default="1%", show_default=True, help="How far from the target: 1% or 0.01.")
+@click.option("--top", type=Whole(1, 10_000), default=10, show_default=True, help="How many candidates to list.")
+@click.option("--verify", type=Whole(0, 10_000), default=3, show_default=True, help="How many of the best to build.")
+@place_option("Where the best are built; auto counts them, and takes a real step where there is a GPU.")
+@click.option("--tokens", metavar="N", help="Training tokens that the ranking assumes: 1T unless given.")
+@click.option("--tokens-per-param", type=Number(), help="The same, in proportion to the parameters.")
+@shape_options
+@recipe_options(seq_help="Tokens per sequence, and max_seq_len of the configs.  [default: 2048]")
+@output_options
+def solve(*, verify: int, device: str, form: Format, output: str | None, quiet: bool, **words: Any) -> int:
+    """Find the best shapes for a size and a GPU.
+
+    Without --target: the shapes with the lowest predicted loss that fit. Without a budget: no memory limit.
+
+    \b
+    Example: diysolve --target 500M --vram 24GB
+             diysolve --target 1.5B --gpu rtx4090 --layers 24:48 --format json
+    """
+    from solver.query import Query
+    from solver.search import solve as search
+    from solver.solution import Status
+
+    solution = search(Query.parse(**words))
+    if verify and solution.candidates:
+        from solver.verify import verify_candidates
+
+        with _progress(min(verify, len(solution.candidates)), "verifying", quiet) as progress:
+            solution = verify_candidates(solution, verify, device=device, progress=progress)
+    _emit(solution, form, output, quiet)
+    if solution.status is Status.INFEASIBLE:
+        if form in ("json", "csv") or output:
+            _note(solution.message, quiet)
+        return UNSATISFIED
+    return _exit_code(c.verification.agrees for c in solution.candidates if c.verification)
+
+
+@cli.command()
+@files_argument
+@rank_option
+@output_options
+def count(sources: tuple[str, ...], rank: int, form: Format, output: str | None, quiet: bool) -> int:
+    """Count the parameters of configs exactly, by component.
+
+    \b
+    Example: diysolve count smollm2-135m model.json
+    """
+    from solver.report.answers import CountAnswer
+
+    answer = CountAnswer(tuple(_counted(source, rank) for source in sources))
+    _emit(answer, form, output, quiet)
+    errors = [counted.error for counted in answer.configs if counted.error]
+    for error in errors:
+        click.echo(f"Error: {error}", err=True)
+    return WRONG_REQUEST if errors else OK
+
+
+def _counted(source: str, rank: int) -> Any:
+    from solver.counts import count as count_params
+    from solver.interop import load_config
+    from solver.report.answers import Counted
+
+    try:
+        params = count_params(load_config(source, rank=rank))
+    except (RequestError, ConfigError) as error:  # the others are still counted
+        return Counted(source=source, error=str(error))
+    return Counted(source=source, params={name: int(value) for name, value in params.items()})
+
+
+@cli.command()
+@file_argument
+@budget_options
+@rank_option
+@recipe_options(seq_help="Tokens per sequence.  [default: the config's max_seq_len]")
+@output_options
+def memory(
+    *, source: str, vram: str | None, gpu: str | None, rank: int, form: Format, output: str | None, quiet: bool,
+    **words: Any,
+) -> int:  # fmt: skip
+    """Predict the memory of a config, and what would make it fit.
+
+    \b
+    Example: diysolve memory smollm2-135m --gpu rtx3060 --micro-batch 8 --seq 2048
+    """
+    from solver.interop import load_config
+    from solver.memory import report
+    from solver.report.answers import MemoryAnswer
+
+    budget = _budget(vram, gpu)
+    config = load_config(source, rank=rank)
+    answer = MemoryAnswer(source=source, config=config, report=report(config, _recipe(config, words, budget), budget))
+    _emit(answer, form, output, quiet)
+    return UNSATISFIED if answer.report.verdict == "does not fit" else OK
+
+
+@cli.command()
+@files_argument
+@place_option("Where it is built; auto takes a GPU if there is one, else a small model takes a step on the CPU.")
+@click.option("--record", type=OutputPath(), help="Add each result, as it comes, to a file of JSON lines.")
+@budget_options
+@rank_option
+@recipe_options(seq_help="Tokens per sequence.  [default: the config's max_seq_len]")
+@output_options
+def verify(
+    *, sources: tuple[str, ...], device: str, record: str | None, vram: str | None, gpu: str | None, rank: int,
+    form: Format, output: str | None, quiet: bool, **words: Any,
+) -> int:  # fmt: skip
+    """Build configs and compare: count, training step, memory.
+
+    \b
+    Example: diysolve verify diy-3m --device cpu
+             diysolve verify solution.json --rank 2
+    """
+    from solver.interop import load_config
+    from solver.report.answers import Verified, VerifyAnswer
+
+    budget = _budget(vram, gpu)
+    configs = [load_config(source, rank=rank) for source in sources]
+    recipes = [_recipe(config, words, budget) for config in configs]
+    from solver.verify import verify_config  # after the files are known to be good: it loads torch
+
+    verified = []
+    with _progress(len(sources), "verifying", quiet) as progress:
+        for source, config, recipe in zip(sources, configs, recipes, strict=True):
+            verification = verify_config(config, recipe, device=device, budget_bytes=budget)
+            verified.append(Verified(source=source, config=config, recipe=recipe, verification=verification))
+            if record:
+                _record(record, verified[-1])
+            progress(len(verified), len(sources))
+    _emit(VerifyAnswer(tuple(verified)), form, output, quiet)
+    return _exit_code(done.verification.agrees for done in verified)
+
+
+@cli.command()
+@file_argument
+@click.option(
+    "--tokens", metavar="N", help="Training tokens of the configs that do not say their own: 1T unless given."
+)
+@output_options
+def rank(source: str, tokens: str | None, form: Format, output: str | None, quiet: bool) -> int:
+    """Rank given configs against each other.
+
+    FILE is a JSON list of configs, one JSON object a line, or the JSON of a solve; - is standard input.
+
+    \b
+    Example: diysolve rank configs.jsonl --tokens 300B
+    """
+    from solver.interop import load_configs_to_rank
+    from solver.query import DEFAULT_TOKENS
+    from solver.report.answers import RankAnswer, Ranked
+    from solver.search import rank_configs
+    from solver.units import parse_tokens
+
+    usual = DEFAULT_TOKENS if tokens is None else parse_tokens(tokens)
+    entries = [(config, own or usual) for config, own in load_configs_to_rank(source)]
+    scores = rank_configs(entries)
+    order = sorted(range(len(entries)), key=lambda index: (scores[index].total, index))
+    ranked = [
+        Ranked(index=index, rank=place, config=entries[index][0], tokens=entries[index][1], score=scores[index])
+        for place, index in enumerate(order, start=1)
+    ]
+    budgets = {tokens for _, tokens in entries}
+    answer = RankAnswer(tokens=budgets.pop() if len(budgets) == 1 else None, configs=tuple(ranked))
+    _emit(answer, form, output, quiet)
+    return OK
+
+
+@cli.command()
+@output_options
+def devices(form: Format, output: str | None, quiet: bool) -> int:
+    """List the cards that --gpu knows.
+
+    \b
+    Example: diysolve devices --format csv
+    """
+    from solver.devices import DEVICES
+    from solver.report.answers import DevicesAnswer
+
+    _emit(DevicesAnswer(DEVICES), form, output, quiet)
+    return OK
+
+
+@cli.command()
+@output_options
+def presets(form: Format, output: str | None, quiet: bool) -> int:
+    """List the configs that are known by name.
+
+    \b
+    Example: diysolve presets --format markdown
+    """
+    from solver.presets import PRESETS
+    from solver.report.answers import PresetsAnswer
+
+    _emit(PresetsAnswer(PRESETS), form, output, quiet)
+    return OK
+
+
+# What the commands share
+
+
+def _budget(vram: str | None, gpu: str | None) -> int | None:
+    from solver.devices import device
+    from solver.units import parse_bytes
+
+    if vram is not None and gpu is not None:
+        raise QueryError("gpu", gpu, "give it or vram, not both")
+    return parse_bytes(vram, "vram") if vram is not None else None if gpu is None else device(gpu).memory_bytes
+
+
+def _recipe(config: DIYConfig, words: dict[str, Any], budget: int | None) -> Recipe:
+    """The recipe for a file: its own length unless given, and for --micro-batch max the largest that fits, or 1."""
+    from solver.memory import max_micro_batch
+
+    largest = words["micro_batch"] == "max"
+    if largest and budget is None:
+        raise QueryError("micro_batch", "max", "needs a budget; give vram or gpu along")
+    seq = config.max_seq_len if words["seq"] is None else words["seq"]
+    recipe = Recipe.parse(**{**words, "seq": seq, "micro_batch": 1 if largest else words["micro_batch"]})
+    if largest and budget is not None:
+        recipe = replace(recipe, micro_batch=max(1, max_micro_batch(config, recipe, budget)))
+    return recipe
+
+
+def _record(path: str, verified: Verified) -> None:
+    import json
+    from datetime import UTC, datetime
+    from importlib.metadata import version
+
+    from solver.report.files import append_line
+
+    when = datetime.now(UTC).isoformat(timespec="seconds")
+    append_line(path, json.dumps(verified.to_record(when, version("torch"))))
+
+
+def _exit_code(agreements: Iterable[bool]) -> int:
+    return OK if all(agreements) else UNSATISFIED
+
+
+def _emit(answer: Answer, form: Format, output: str | None, quiet: bool) -> None:
+    """The result, to stdout or whole into a file."""
+    from solver.report import render
+
+    if output:
+        from solver.report.files import write_whole
+
+        write_whole(output, render(answer, form))
+        _note(f"written to {output}", quiet)
+        return
+    terminal = sys.stdout.isatty()
+    width = shutil.get_terminal_size().columns if terminal else None
+    _print(render(answer, form, width=width, color=terminal and not os.environ.get("NO_COLOR")))
+
+
+def _print(text: str) -> None:
+    try:
+        click.echo(text, nl=False)
+    except UnicodeEncodeError:  # a terminal that cannot show a file's name
+        encoding = sys.stdout.encoding
+        click.echo(text.encode(encoding, "backslashreplace").decode(encoding), nl=False)
+    except OSError as error:
+        os.dup2(
+            os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
+        )  # or the rest is flushed at exit, and fails again
+        if not isinstance(error, BrokenPipeError):  # a reader that has seen enough is no mistake
+            raise InputFileError("output", "stdout", f"cannot be written: {error.strerror}") from None
+
+
+def _note(text: str, quiet: bool) -> None:
+    if not quiet:
+        click.echo(text, err=True)
+
+
+@contextlib.contextmanager
+def _progress(total: int, label: str, quiet: bool) -> Iterator[Callable[[int, int], None]]:
+    """A bar on stderr, where somebody is looking."""
+    if quiet or not sys.stderr.isatty():
+        yield lambda done, total: None
+        return
+    with click.progressbar(length=total, label=label, file=sys.stderr) as bar:
+        bar.render_progress()
+        yield lambda done, total: bar.update(done - bar.pos)
+
+
+def main(args: Sequence[str] | None = None, *, standalone_mode: bool = True) -> Any:
+    """The entry point of the `diysolve` command. Returns the exit code where standalone_mode is False."""
+    return cli.main(args, prog_name="diysolve", standalone_mode=standalone_mode)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Scripts that measure and fit; none of them is needed to run the engine."""

@@ -185,6 +185,12 @@ class _Watch(Meter):  # type: ignore[no-untyped-call]
         self.moments[moment] = max(instant.total for instant in self.instants)
         self.instants = []
 
+    def record(self, op: str, workspace: int = 0) -> None:
+        super().record(op, workspace)
+        if workspace:
+            self._number += 1
+            self.events += [Event("request", self._number, workspace), Event("release", self._number)]
+
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func in PRODUCTS:
             self.events.append(Event("product"))

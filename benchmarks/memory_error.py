@@ -12,13 +12,12 @@ Prints tables and writes a report and a picture. Needs no GPU. matplotlib (dev g
 from __future__ import annotations
 
 import csv
-import importlib
 import json
 import platform
 import random
 import statistics
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -36,6 +35,8 @@ from benchmarks.caching_allocator import replay  # noqa: E402
 from benchmarks.evidence_runs import TABLE, Measurement, dry_run, measurements  # noqa: E402
 from diymodel.config import DIYConfig  # noqa: E402
 from solver import recipe as words  # noqa: E402
+from solver.memory import peak_bytes, predict  # noqa: E402
+from solver.memory.budget import CUDA_CONTEXT_BYTES, SLACK_PER_MILLE  # noqa: E402
 from solver.recipe import Recipe  # noqa: E402
 from solver.verify.dry_run import simulate  # noqa: E402
 
@@ -43,11 +44,8 @@ RESULTS = ROOT / "benchmarks" / "results"
 
 MIB, GIB = 2**20, 2**30
 
-SLACK = 1.037
-"""Reserved over allocated: median of 66 published pairs, the constant of the memory prediction."""
-
-CONTEXT_BYTES = 512 * MIB
-"""The CUDA context, the constant of the memory prediction."""
+SLACK = 1 + SLACK_PER_MILLE / 1000
+"""Reserved over allocated memory, as the memory prediction has it."""
 
 GROUPS = {
     "cs336pro": "CS336 2026 write-up, RTX PRO 6000",
@@ -98,7 +96,7 @@ class Comparison:
     @property
     def device_bytes(self) -> float:
         """What the card must hold: slack and context included."""
-        return self.with_workspace * SLACK + CONTEXT_BYTES
+        return self.with_workspace * SLACK + CUDA_CONTEXT_BYTES
 
     @property
     def error_replayed(self) -> float:
@@ -132,19 +130,6 @@ class Agreement:
         return percent(self.closed_form, self.dry_run)
 
 
-Predict = Callable[[DIYConfig, Recipe], dict[str, dict[str, int]]]
-
-
-def closed_form() -> Predict | None:
-    """The closed form, or None where it is absent or still the estimate that knows no totals."""
-    try:
-        predict: Predict = importlib.import_module("solver.memory.moments").predict
-    except ImportError:
-        return None
-    moments = predict(DIYConfig(), Recipe(seq_len=512))
-    return predict if all("total" in parts for parts in moments.values()) else None
-
-
 def draw(source: random.Random) -> tuple[DIYConfig, Recipe]:
     """A config and a recipe, small and odd rather than usual."""
     kv_heads, head_dim = source.randint(1, 6), 2 * source.randint(1, 80)
@@ -172,14 +157,14 @@ def draw(source: random.Random) -> tuple[DIYConfig, Recipe]:
     return config, recipe
 
 
-def agreements(predict: Predict, draws: int, seed: int) -> list[Agreement]:
+def agreements(draws: int, seed: int) -> list[Agreement]:
     source = random.Random(seed)
-    return [agreement(predict, *draw(source)) for _ in range(draws)]
+    return [agreement(*draw(source)) for _ in range(draws)]
 
 
-def agreement(predict: Predict, config: DIYConfig, recipe: Recipe) -> Agreement:
-    closed, simulated = predict(config, recipe), simulate(config, recipe)
-    totals = {moment: parts["total"] for moment, parts in closed.items()}
+def agreement(config: DIYConfig, recipe: Recipe) -> Agreement:
+    simulated = simulate(config, recipe)
+    totals = {moment: sum(parts.values()) for moment, parts in predict(config, recipe).items()}
     return Agreement(
         config=config,
         recipe=recipe,
@@ -198,28 +183,25 @@ class OwnResult:
     measured: int
     """max_memory_allocated less the workspace."""
     dry_run: int
-    closed_form: int | None
+    closed_form: int
 
 
-def own_results(folder: Path, predict: Predict | None) -> list[OwnResult]:
+def own_results(folder: Path) -> list[OwnResult]:
     """Cases of every gpu_check-*.json in the folder, predicted anew."""
     found = []
     for path in sorted(folder.glob("gpu_check-*.json")):
         result = json.loads(path.read_text())
         for case in result["cases"]:
             if case["outcome"]["kind"] == "done" and case["outcome"]["peak_bytes"]:
-                found.append(_own_result(case, result["environment"]["gpu"], predict))
+                found.append(_own_result(case, result["environment"]["gpu"]))
     return found
 
 
-def _own_result(case: dict[str, Any], gpu: str, predict: Predict | None) -> OwnResult:
+def _own_result(case: dict[str, Any], gpu: str) -> OwnResult:
     config, recipe = DIYConfig.from_dict(case["config"]), Recipe(**case["predicted"]["recipe"])
-    closed = None
-    if predict is not None:
-        closed = max(parts["total"] for parts in predict(config, recipe).values())
     return OwnResult(
         name=case["name"], gpu=gpu, measured=case["outcome"]["peak_bytes"],
-        dry_run=simulate(config, recipe).peak_bytes, closed_form=closed,
+        dry_run=simulate(config, recipe).peak_bytes, closed_form=peak_bytes(config, recipe),
     )  # fmt: skip
 
 
@@ -338,8 +320,8 @@ def bound_rows(comparisons: Iterable[Comparison]) -> Text:
             )
             for item in comparisons
         ],
-        note=f"Runs that did not fit. Device: tensors and workspace times {SLACK}, and {CONTEXT_BYTES // MIB} MiB of "
-        "context.",
+        note="Runs that did not fit. Device: tensors and workspace times "
+        f"{SLACK}, and {CUDA_CONTEXT_BYTES // MIB} MiB of context.",
     )  # fmt: skip
 
 
@@ -409,7 +391,7 @@ def own_rows(found: list[OwnResult]) -> Text:
         rows=[
             (
                 item.name, item.gpu, gib(item.measured), signed(percent(item.dry_run, item.measured)),
-                "" if item.closed_form is None else signed(percent(item.closed_form, item.measured)),
+                signed(percent(item.closed_form, item.measured)),
             )
             for item in found
         ],
@@ -489,14 +471,11 @@ def tables(comparisons: list[Comparison], draws: int, seed: int) -> list[Text | 
     """Everything that there is to say, in order; a plain line where there is no table."""
     allocated = of_metric(comparisons, "allocated")
     worst = sorted(allocated, key=lambda item: -abs(item.error))[:10]
-    predict = closed_form()
-    own = own_results(RESULTS, predict)
+    own = own_results(RESULTS)
     return [
         summary(allocated),
         allocated_rows(worst, "Worst cases"),
-        agreement_rows(agreements(predict, draws, seed), seed)
-        if predict is not None
-        else "Closed form against the dry run: skipped, this version's closed form is absent or an estimate.",
+        agreement_rows(agreements(draws, seed), seed),
         own_rows(own) if own else "Our own GPU results: no GPU results yet.",
         slack_rows(slack_ratios()),
         reserved_rows(of_metric(comparisons, "reserved")),

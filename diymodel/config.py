@@ -62,7 +62,7 @@ class DIYConfig:
             _check_int(name, getattr(self, name))
         for name in _BOOL_FIELDS:
             if not isinstance(getattr(self, name), bool):
-                raise ConfigError(f"{name}={getattr(self, name)!r}: must be true or false")
+                raise ConfigError(f"{name}={_shown(getattr(self, name))}: must be true or false")
         for name in _FLOAT_FIELDS:
             object.__setattr__(self, name, _checked_float(name, getattr(self, name)))
         if self.num_heads % self.num_kv_heads:
@@ -93,7 +93,7 @@ class DIYConfig:
             if name not in known:
                 near = difflib.get_close_matches(name, known, n=1)
                 hint = f"did you mean {near[0]}?" if near else f"known fields are {', '.join(known)}"
-                raise ConfigError(f"{name}: not a field of DIYConfig; {hint}")
+                raise ConfigError(f"{_shown(name)}: not a field of DIYConfig; {hint}")
         return cls(**values)
 
 
@@ -125,21 +125,28 @@ def _derived_head_dim(hidden_size: int, num_heads: int) -> int:
 
 def _check_int(name: str, value: object) -> None:
     if isinstance(value, bool) or not isinstance(value, int):
-        raise ConfigError(f"{name}={value!r} ({type(value).__name__}): must be a whole number")
+        raise ConfigError(f"{name}={_shown(value)} ({type(value).__name__}): must be a whole number")
     if not 1 <= value <= MAX_DIMENSION:
-        shown = value if abs(value) < 10**20 else "a number of more than 20 digits"
-        raise ConfigError(f"{name}={shown}: must be from 1 to {MAX_DIMENSION:,}")
+        raise ConfigError(f"{name}={_shown(value)}: must be from 1 to {MAX_DIMENSION:,}")
 
 
 def _checked_float(name: str, value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ConfigError(f"{name}={value!r} ({type(value).__name__}): must be a number")
+        raise ConfigError(f"{name}={_shown(value)} ({type(value).__name__}): must be a number")
     if name == "dropout":
         if not 0 <= value < 1:
-            raise ConfigError(f"dropout={value}: must be at least 0 and less than 1")
+            raise ConfigError(f"dropout={_shown(value)}: must be at least 0 and less than 1")
     elif not 0 < value < math.inf or value > 1e300:
-        raise ConfigError(f"{name}={value}: must be a finite number greater than 0")
+        raise ConfigError(f"{name}={_shown(value)}: must be a finite number greater than 0")
     return float(value)
+
+
+def _shown(value: object, limit: int = 60) -> str:
+    """The value as written, cut where it would flood the line."""
+    if isinstance(value, int) and abs(value) >= 10**limit:  # Python refuses to print integers of thousands of digits
+        return f"an integer of over {limit} digits"
+    text = repr(value)
+    return text if len(text) <= limit else f"{text[:limit]}..."
 
 
 def _divisors(number: int) -> list[int]:

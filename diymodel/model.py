@@ -56,7 +56,9 @@ class LayerCache:
 class KVCache:
     """The caches of all layers, allocated at once for `max_tokens`, and how many tokens they hold."""
 
-    def __init__(self, config: DIYConfig, batch: int, max_tokens: int, *, device: torch.device, dtype: torch.dtype) -> None:
+    def __init__(
+        self, config: DIYConfig, batch: int, max_tokens: int, *, device: torch.device, dtype: torch.dtype
+    ) -> None:
         shape = (batch, config.num_kv_heads, max_tokens, config.head_dim)
         self.max_tokens = max_tokens
         self.num_tokens = 0
@@ -166,10 +168,12 @@ class DIYForCausalLM(nn.Module):
 
         | what | initial value |
         |---|---|
-        | matrices and embedding | normal, std sqrt(2 / 5C): logits start with std 0.63 at any width, so the loss is near ln V |
-        | o and down (they write to the residual) | the same, divided by sqrt(2 * layers) (GPT-2: Radford et al. 2019, section 2.3) |
+        | matrices and embedding | normal, std sqrt(2 / 5C) |
+        | o and down, which write to the residual | the same / sqrt(2 * layers) (Radford et al. 2019, section 2.3) |
         | norm weights | 1 |
         | biases | 0 |
+
+        The logits start with a std of 0.63 at any width, so that the loss starts near ln V + 0.2.
         """
         std = math.sqrt(2 / (5 * self.config.hidden_size))
         residual_std = std / math.sqrt(2 * self.config.num_layers)
@@ -240,7 +244,9 @@ class DIYForCausalLM(nn.Module):
         return KVCache(self.config, batch, tokens, device=weight.device, dtype=dtype)
 
     @torch.no_grad()
-    def generate(self, input_ids: Tensor, num_tokens: int, *, temperature: float = 1.0, top_k: int | None = None) -> Tensor:
+    def generate(
+        self, input_ids: Tensor, num_tokens: int, *, temperature: float = 1.0, top_k: int | None = None
+    ) -> Tensor:
         """Continue (B, T) by `num_tokens` sampled tokens: int (B, T + num_tokens). Temperature 0 takes the likeliest.
 
         Raises:
@@ -312,7 +318,7 @@ def autocast_is_on(x: Tensor) -> bool:
 
 
 def cast(x: Tensor) -> Tensor:
-    """x in autocast's dtype. Each linear that reads x would otherwise keep its own copy, beside the float32 original."""
+    """x in autocast's dtype. Each linear that reads x would otherwise keep a copy of its own, beside the original."""
     return x.to(torch.get_autocast_dtype(x.device.type)) if autocast_is_on(x) else x
 
 

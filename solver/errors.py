@@ -28,11 +28,14 @@ class RequestError(ValueError):
         allowed: what would have been right; the rest of the sentence.
     """
 
+    shown_length = 60
+    """Longest value that the message shows whole."""
+
     def __init__(self, argument: str, value: object, allowed: str) -> None:
         self.argument = argument
         self.value = value
         self.allowed = allowed
-        super().__init__(f"{argument}={shown(value)}: {allowed}")
+        super().__init__(f"{argument}={shown(value, self.shown_length)}: {allowed}")
 
 
 class UnitError(RequestError):
@@ -53,6 +56,8 @@ class DeviceError(RequestError):
 
 class InputFileError(RequestError):
     """A file that cannot be read, or does not hold what it should."""
+
+    shown_length = 300  # the end of a path is its name
 
 
 def shown(value: object, limit: int = 60) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, cast, get_args
+from typing import Any, Literal, get_args
 
 from solver.errors import RecipeError, did_you_mean
 
@@ -41,17 +41,15 @@ class Recipe:
     """torch's fused attention, or "eager": written out, with the scores in memory."""
     loss: Loss = "plain"
     """"chunked" computes the logits of 1,024 tokens at a time, twice."""
-    prompt: int = cast(int, None)
-    """Tokens that inference takes in one pass, up to seq_len; None means all but one. The rest is decoded one by one."""
+    prompt: int | None = None
+    """Tokens that inference takes in one pass, up to seq_len; None: all but one. The rest is decoded one by one."""
 
     def __post_init__(self) -> None:
-        if self.prompt is None and isinstance(self.seq_len, int):
-            object.__setattr__(self, "prompt", max(1, self.seq_len - 1))
         for name, kind in _WORDS.items():
             value = getattr(self, name)
             if value not in get_args(kind):
                 raise RecipeError(name, value, did_you_mean(str(value), get_args(kind)))
-        for name in ("micro_batch", "seq_len", "prompt"):
+        for name in ("micro_batch", "seq_len", *(["prompt"] if self.prompt is not None else [])):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise RecipeError(name, value, "must be a whole number of at least 1")
@@ -60,15 +58,30 @@ class Recipe:
                 "micro_batch", self.micro_batch,
                 f"times seq_len={self.seq_len} must be at most {MAX_TOKENS:,} tokens; use gradient accumulation",
             )  # fmt: skip
-        if self.prompt > self.seq_len:
+        if self.prompt is not None and self.prompt > self.seq_len:
             raise RecipeError("prompt", self.prompt, f"must be at most seq_len={self.seq_len}")
         if self.mode == "train" and self.seq_len < 2:
             raise RecipeError("seq_len", self.seq_len, "must be at least 2 to train: labels are the next tokens")
+
+    @classmethod
+    def parse(cls, **words: Any) -> Recipe:
+        """A recipe from the command line's words; `seq` stands for seq_len. Raises RecipeError for an unknown word."""
+        if "seq" in words:
+            words["seq_len"] = words.pop("seq")
+        for word, value in words.items():
+            if word not in cls.__slots__:
+                raise RecipeError(word, value, f"is not a word that is known here; {did_you_mean(word, cls.__slots__)}")
+        return cls(**words)
 
     @property
     def tokens(self) -> int:
         """Tokens of one micro-batch."""
         return self.micro_batch * self.seq_len
+
+    @property
+    def prompt_len(self) -> int:
+        """Tokens of each sequence that inference takes in one pass."""
+        return max(1, self.seq_len - 1) if self.prompt is None else self.prompt
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)

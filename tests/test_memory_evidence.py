@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import sys
+import json
+from pathlib import Path
 
 import pytest
 import torch
 
 from benchmarks.caching_allocator import MIB, CachingAllocator, Event, replay
 from benchmarks.evidence_runs import Measurement, Run, dry_run, measurements
-from benchmarks.memory_error import closed_form, compare, slack_ratios
+from benchmarks.memory_error import agreements, compare, own_results, slack_ratios
+from diymodel import DIYConfig
+from solver.recipe import Recipe
 from solver.verify.dry_run.engine import run_backward
 from solver.verify.dry_run.meter import Meter
 from solver.verify.dry_run.tracing import fake_device
@@ -89,6 +92,15 @@ def test_reserved_over_allocated() -> None:
     assert 1 < ratios[0] <= ratios[-1] < 1.2
 
 
-def test_an_absent_closed_form_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "solver.memory.moments", None)
-    assert closed_form() is None
+def test_drawn_configs_have_the_dry_runs_peak() -> None:
+    assert all(found.every_moment for found in agreements(draws=6, seed=1))
+
+
+def test_our_own_results_are_predicted_anew(tmp_path: Path) -> None:
+    recipe = Recipe(seq_len=64)
+    case = {"name": "tiny", "config": DIYConfig().to_dict(), "predicted": {"recipe": recipe.to_dict()}}
+    outcomes = {"kind": "done", "peak_bytes": 10**8}, {"kind": "out of memory", "peak_bytes": 10**8}
+    result = {"environment": {"gpu": "a card"}, "cases": [case | {"outcome": outcome} for outcome in outcomes]}
+    (tmp_path / "gpu_check-a-card-2026-01-01.json").write_text(json.dumps(result))
+    (found,) = own_results(tmp_path)
+    assert (found.name, found.measured, found.closed_form) == ("tiny", 10**8, found.dry_run)

@@ -8,7 +8,7 @@ A moment's figure is the peak of the live bytes during the stage that ends there
 
 | moment | stage |
 |---|---|
-| forward_end | from the start of the step (gradients of the step before are dropped) to the logits, or to the chunked loss |
+| forward_end | from the start, where the last step's gradients are dropped, to the logits or to the chunked loss |
 | loss | from there to the loss |
 | backward | from the loss to the last gradient |
 | optimizer_step | from there to the updated weights; with a loss scaler, its unscaling too |
@@ -27,11 +27,12 @@ from itertools import takewhile
 from diymodel.config import DIYConfig
 from diymodel.model import DIYForCausalLM
 from solver.errors import RecipeError
+from solver.memory.moments import PARTS
 from solver.recipe import Recipe
-from solver.verify.dry_run.meter import PARTS, Instant
+from solver.verify.dry_run.meter import Instant
 from solver.verify.dry_run.tracing import Curves, ModuleFactory, trace
 
-__all__ = ["PARTS", "Simulation", "simulate", "simulate_module"]
+__all__ = ["PARTS", "Simulation", "simulate"]
 
 TRACED_LAYERS = 2
 """A model of this depth and one of one layer more are traced; from there on, every instant is affine in the depth."""
@@ -53,15 +54,26 @@ class Simulation:
         return self.moments[self.binding]["total"]
 
 
-def simulate(config: DIYConfig, recipe: Recipe, *, device: str = "cuda") -> Simulation:
-    """The dry run of a `DIYForCausalLM` of any depth, from traces of two shallow ones.
+def simulate(model: DIYConfig | ModuleFactory, recipe: Recipe, *, device: str = "cuda") -> Simulation:
+    """The dry run of a config, or of any module that maps int (B, T) tokens to logits.
+
+    A config is simulated at any depth from traces of two shallow models. A module is traced as it is.
+
+    Args:
+        model: a config, or what makes a module; it is called where tensors are fake, so that a large one costs nothing.
+        device: "cuda", whether or not this machine has one, or "cpu".
 
     Raises:
-        RecipeError: a sequence beyond the config's max_seq_len, 16-mixed on the CPU.
+        RecipeError: a sequence beyond the config's max_seq_len; 16-mixed on the CPU; for a module that is not a
+            DIYForCausalLM, inference, the chunked loss or full checkpointing (it may checkpoint itself).
     """
-    if recipe.seq_len > config.max_seq_len:
-        raise RecipeError("seq_len", recipe.seq_len, f"must be at most max_seq_len={config.max_seq_len} of the config")
-    _check_device(recipe, device)
+    if recipe.precision == "16-mixed" and device == "cpu":
+        raise RecipeError("precision", recipe.precision, "needs a CUDA device; on the CPU use bf16-mixed")
+    if not isinstance(model, DIYConfig):
+        return _simulation(trace(model, recipe, device=device))
+    if recipe.seq_len > model.max_seq_len:
+        raise RecipeError("seq_len", recipe.seq_len, f"must be at most max_seq_len={model.max_seq_len} of the config")
+    config = model
 
     def traced(num_layers: int) -> Curves:
         return trace(lambda: DIYForCausalLM(replace(config, num_layers=num_layers)), recipe, device=device)
@@ -71,28 +83,6 @@ def simulate(config: DIYConfig, recipe: Recipe, *, device: str = "cuda") -> Simu
     shallow, deeper = traced(TRACED_LAYERS), traced(TRACED_LAYERS + 1)
     more = config.num_layers - TRACED_LAYERS
     return _simulation({moment: _extrapolated(shallow[moment], deeper[moment], more) for moment in shallow})
-
-
-def simulate_module(factory: ModuleFactory, recipe: Recipe, *, device: str = "cuda") -> Simulation:
-    """The dry run of any module that maps int (B, T) tokens to logits, traced at its full depth.
-
-    Args:
-        factory: makes the module; called where tensors are fake, so a large one costs no memory.
-
-    Raises:
-        RecipeError: the chunked loss or full checkpointing, which a `DIYForCausalLM` alone understands (a module may
-            checkpoint itself); 16-mixed on the CPU.
-    """
-    for name, word in (("loss", "plain"), ("checkpointing", "none")):
-        if getattr(recipe, name) != word:
-            raise RecipeError(name, getattr(recipe, name), f"must be {word} for a module that is not a DIYForCausalLM")
-    _check_device(recipe, device)
-    return _simulation(trace(factory, recipe, device=device))
-
-
-def _check_device(recipe: Recipe, device: str) -> None:
-    if recipe.precision == "16-mixed" and device == "cpu":
-        raise RecipeError("precision", recipe.precision, "needs a CUDA device; on the CPU use bf16-mixed")
 
 
 def _simulation(curves: Curves) -> Simulation:

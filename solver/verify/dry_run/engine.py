@@ -95,9 +95,7 @@ class _Buffers:
 class _Walk:
     """One backward pass over the graph of `root`."""
 
-    def __init__(
-        self, root: Node, on_node: Callable[[int], None], on_gradient: Callable[[Tensor], None]
-    ) -> None:
+    def __init__(self, root: Node, on_node: Callable[[int], None], on_gradient: Callable[[Tensor], None]) -> None:
         self.on_node = on_node
         self.on_gradient = on_gradient
         self.waits = _dependencies(root)
@@ -120,7 +118,7 @@ class _Walk:
 
     def _run_next(self) -> None:
         node = heapq.heappop(self.ready)[-1]
-        edges: list[Edge] = [edge for edge in node.next_functions]
+        edges: list[Edge] = list(node.next_functions)
         gradients = self.buffers.take(node)
         del self.waits[node]
         if hasattr(node, "variable"):
@@ -171,7 +169,7 @@ def _dependencies(root: Node) -> dict[Node, int]:
 
 def _call(node: Node, gradients: list[Tensor | None]) -> list[Tensor | None]:
     """Run one node. A node written in Python (torch.autograd.Function) expects zeros for missing gradients."""
-    if isinstance(node, torch.autograd.function.BackwardCFunction):
+    if not callable(node):
         filled = [
             torch.zeros(meta.shape, dtype=meta.dtype, device=meta.device) if gradient is None else gradient
             for gradient, meta in zip(gradients, node._input_metadata, strict=True)

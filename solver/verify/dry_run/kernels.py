@@ -11,18 +11,22 @@ compute capability 8.0 and later with equal lengths or no causal flag:
 | fp32 | any | multiple of 4 | memory-efficient |
 | else | | | math |
 
-Assumptions: the memory-efficient kernel takes grouped heads (torch 2.15; before, such fp32 models fell to the math path);
-on compute capability 9.0 and 10.0 cuDNN's kernel is preferred to flash, and saves tensors of the same sizes.
+The memory-efficient kernel takes grouped heads from torch 2.15 on (pytorch/pytorch#191085); before, such float32 models
+fell to the math path. On compute capability 9.0 and 10.0 cuDNN's kernel is preferred to flash; it saves tensors of the
+same sizes (assumption: and its workspace is not larger).
 """
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
+
+from solver.memory.tensors import multiple, rounded
 
 aten = torch.ops.aten
 
@@ -53,6 +57,7 @@ def card_attention(
     enable_gqa: bool = False,
 ) -> Tensor:
     """scaled_dot_product_attention: q (B, H, T, D), k and v (B, K, S, D) -> (B, H, T, D)."""
+    del enable_gqa  # the shapes say it
     if torch.is_autocast_enabled("cuda"):  # the composite operator is on autocast's list; the kernels below are not
         dtype = torch.get_autocast_dtype("cuda")
         query, key, value = query.to(dtype), key.to(dtype), value.to(dtype)
@@ -63,10 +68,7 @@ def card_attention(
         return _flash(query, key, value, dropout_p, is_causal, scale)
     if kernel == "efficient":
         return _efficient(query, key, value, attn_mask, dropout_p, is_causal, scale)
-    with torch._C.DisableTorchFunction():
-        return F.scaled_dot_product_attention(
-            query, key, value, attn_mask, dropout_p, is_causal, scale=scale, enable_gqa=enable_gqa
-        )
+    return _math(query, key, value, attn_mask, dropout_p, is_causal, scale)
 
 
 def choose_kernel(query: Tensor, masked: bool) -> str:
@@ -103,6 +105,30 @@ def _efficient(
     return output
 
 
+def _math(
+    query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, dropout: float, causal: bool, scale: float | None
+) -> Tensor:
+    """The composite path, as `_scaled_dot_product_attention_math` runs it on plain tensors (on fake ones it would not
+    add the mask in place). Half precision is computed in float32."""
+    query32, key32, value32 = query.float(), key.float(), value.float()
+    factor = math.sqrt(query.shape[-1] ** -0.5 if scale is None else scale)
+    q = query32 * factor
+    if causal:
+        mask = torch.ones(q.shape[-2], key.shape[-2], dtype=torch.bool, device=q.device).tril()
+    if mask is not None and mask.dtype == torch.bool:
+        mask = torch.where(mask, 0.0, -math.inf)
+    groups = query.shape[1] // key.shape[1]
+    if groups > 1:
+        key32, value32 = key32.repeat_interleave(groups, dim=1), value32.repeat_interleave(groups, dim=1)
+    scores = q @ (key32.transpose(-2, -1) * factor)
+    if mask is not None:
+        scores.add_(mask)
+    scores = aten._safe_softmax(scores, -1)
+    if dropout > 0:
+        scores = F.dropout(scores, dropout)
+    return (scores @ value32).to(query.dtype)
+
+
 def workspace_bytes(func: Any, args: tuple[Any, ...]) -> int:
     """Bytes that a kernel allocates for itself and frees before it returns; 0 for those without a large workspace.
 
@@ -113,6 +139,8 @@ def workspace_bytes(func: Any, args: tuple[Any, ...]) -> int:
         return _flash_backward_workspace(query=args[1], key=args[2])
     if func is aten._scaled_dot_product_efficient_attention_backward.default:
         return _efficient_backward_workspace(query=args[1], key=args[2])
+    if func is aten._safe_softmax.default:  # the plain softmax, and which scores are masked, before rows of zeros
+        return rounded(args[0].nbytes) + rounded(args[0].numel())
     return 0
 
 
@@ -122,11 +150,11 @@ def _flash_backward_workspace(query: Tensor, key: Tensor) -> int:
     Source: mha_bwd in torch/aten/src/ATen/native/transformers/cuda/flash_attn/flash_api.cpp.
     """
     batch, heads, length, head_dim = query.shape
-    rows = batch * heads * _multiple(length, 128)
+    rows = batch * heads * multiple(length, 128)
     softmax_sum = 4 * rows
-    dq_sum = 4 * rows * _multiple(head_dim, 32 if head_dim <= 128 else 64)
+    dq_sum = 4 * rows * multiple(head_dim, 32 if head_dim <= 128 else 64)
     expanded = 2 * batch * heads * key.shape[2] * head_dim if key.shape[1] != heads else 0
-    return _block(softmax_sum) + _block(dq_sum) + 2 * _block(expanded)
+    return rounded(softmax_sum) + rounded(dq_sum) + 2 * rounded(expanded)
 
 
 def _efficient_backward_workspace(query: Tensor, key: Tensor) -> int:
@@ -136,14 +164,6 @@ def _efficient_backward_workspace(query: Tensor, key: Tensor) -> int:
     described in pytorch/pytorch#191085 (assumption: in the dtype of the keys).
     """
     batch, heads, length, head_dim = query.shape
-    delta = 4 * batch * heads * _multiple(length, 32)
+    delta = 4 * batch * heads * multiple(length, 32)
     expanded = key.element_size() * batch * heads * key.shape[2] * head_dim if key.shape[1] != heads else 0
-    return _block(delta) + 2 * _block(expanded)
-
-
-def _multiple(value: int, of: int) -> int:
-    return -(-value // of) * of
-
-
-def _block(nbytes: int) -> int:
-    return _multiple(nbytes, 512)
+    return rounded(delta) + 2 * rounded(expanded)

@@ -9,32 +9,19 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from solver.memory.moments import PARTS
+from solver.memory.tensors import rounded
 from solver.verify.dry_run.kernels import workspace_bytes
 
 aten = torch.ops.aten
 
-PARTS = (
-    "weights",
-    "weight_copies",
-    "gradients",
-    "optimizer",
-    "activations",
-    "logits_loss",
-    "temporaries",
-    "kv_cache",
-    "buffers",
-)
 _INDEX = {part: index for index, part in enumerate(PARTS)}
-
-BLOCK = 512
-"""Bytes to which the CUDA caching allocator rounds a request (kMinBlockSize, c10/cuda/CUDACachingAllocator.cpp)."""
-
 
 IN_PLACE_ON_REAL_TENSORS = {
     aten.scatter.src: aten.scatter_.src,
@@ -43,11 +30,6 @@ IN_PLACE_ON_REAL_TENSORS = {
 }
 """Backward formulas fill a new tensor of zeros in place, but on subclasses, and so on fake tensors, out of place
 (isTensorSubclassLike in torch/csrc/autograd/FunctionsManual.cpp, for gather, max and others)."""
-
-
-def rounded(nbytes: int) -> int:
-    """Bytes that the allocator sets aside for a request."""
-    return -(-nbytes // BLOCK) * BLOCK
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,14 +44,15 @@ class Instant:
         return sum(self.live)
 
 
-@dataclass(slots=True)
-class _Block:
+class _Block(NamedTuple):
+    """A storage that is alive."""
+
     nbytes: int
     part: str
     reference: weakref.ref[Any]
 
 
-class Meter(TorchDispatchMode):
+class Meter(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Follows storages on one type of device.
 
     Attributes:
@@ -78,7 +61,7 @@ class Meter(TorchDispatchMode):
     """
 
     def __init__(self, device_type: str) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.device_type = device_type
         self.part_of_new: Callable[[], str] = lambda: "temporaries"
         self.instants: list[Instant] = []
@@ -116,7 +99,7 @@ class Meter(TorchDispatchMode):
         if block is not None:
             self._live[_INDEX[block.part]] -= block.nbytes
             self._live[_INDEX[part]] += block.nbytes
-            block.part = part
+            self._blocks[tensor.untyped_storage()._cdata] = block._replace(part=part)
 
     def record(self, op: str, workspace: int = 0) -> None:
         """Note what is alive now, and `workspace` bytes that the operator held while it ran."""
@@ -151,7 +134,7 @@ class Meter(TorchDispatchMode):
 
 
 def _value_of_fake(tensor: Tensor) -> int:
-    """What optimizers read: their step count, kept on the CPU, and the loss scaler's count of overflows, on the card."""
+    """What optimizers read: their step count, which is kept on the CPU, and the scaler's overflows, on the card."""
     return 1 if tensor.device.type == "cpu" else 0
 
 

@@ -37,8 +37,9 @@ def fake_device(device_type: str) -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         if device_type == "cuda" and not torch.cuda.is_available():
             stack.enter_context(_PRETENDING)
-            stack.enter_context(mock.patch.object(torch.cuda.amp.common, "amp_definitely_not_available", lambda: False))
-            stack.enter_context(mock.patch.object(torch.cuda, "is_bf16_supported", lambda: True))
+            here = mock.Mock(return_value=False), mock.Mock(return_value=True)
+            stack.enter_context(mock.patch.object(torch.cuda.amp.common, "amp_definitely_not_available", here[0]))
+            stack.enter_context(mock.patch.object(torch.cuda, "is_bf16_supported", here[1]))
         stack.enter_context(FakeTensorMode())
         stack.enter_context(torch.device(device_type))
         if device_type == "cuda":
@@ -67,7 +68,7 @@ def follow_training(
     *,
     backward: Callable[[Tensor], None] | None = None,
 ) -> Curves:
-    """Curves of the second step of `module`: by then the optimizer has its states.
+    """Curves of a step of `module` whose optimizer has its states already.
 
     Args:
         backward: another engine than ours, which then sees the parts only roughly.
@@ -89,17 +90,14 @@ def follow_training(
     def our_backward(loss: Tensor) -> None:
         run_backward(loss, on_node=state.enter_node, on_gradient=lambda gradient: meter.adopt(gradient, "gradients"))
 
-    step = training_step if isinstance(module, DIYForCausalLM) else generic_step
-    for _ in range(2):
-        state.stage = "start"
-        with meter, state.watch_head():
-            step(
-                module, input_ids, recipe, optimizer=optimizer, scaler=scaler,
-                backward=backward or our_backward, mark=mark,
-            )  # fmt: skip
-        meter.instants = []
+    step: Callable[..., object] = training_step if isinstance(module, DIYForCausalLM) else generic_step
+    hooks = {"optimizer": optimizer, "scaler": scaler, "backward": backward or our_backward, "mark": mark}
+    with meter, state.watch_head():
+        _make_states(module, optimizer, scaler, device)
         for tensor in _optimizer_tensors(optimizer, scaler):
             meter.adopt(tensor, "optimizer")
+        meter.instants = []
+        step(module, input_ids, recipe, **hooks)
     return curves
 
 
@@ -108,28 +106,27 @@ class _Training:
 
     def __init__(self, module: nn.Module) -> None:
         self.module = module
-        self.stage = "start"
+        self.ended: str | None = None
+        """The moment that was passed last."""
         self.in_head = False
         self.first_of_head: int | None = None
         """Sequence number of the first node of the head and the loss."""
 
     def part(self) -> str:
-        if self.stage == "start":
-            return "logits_loss" if self.in_head else "activations"
-        if self.stage == "forward_end" or (self.stage == "loss" and self.in_head):
+        forward, backward = self.ended in (None, "forward_end"), self.ended == "loss"
+        if self.in_head and (forward or backward):
             return "logits_loss"
-        if self.stage == "loss" and torch.is_grad_enabled():
-            return "activations"  # a checkpointed block, recomputed
-        return "temporaries"
+        recomputed = backward and torch.is_grad_enabled()
+        return "activations" if forward or recomputed else "temporaries"
 
     def end_stage(self, moment: str) -> None:
-        self.stage = moment
-        if moment == "forward_end" and self.first_of_head is None:  # the chunked loss calls no head module
+        self.ended = moment
+        if moment == "forward_end" and not self.in_head:  # the chunked loss calls no head module
             self.begin_head()
 
     def begin_head(self, *_: object) -> None:
         self.in_head = True
-        self.first_of_head = torch.autograd._get_sequence_nr()
+        self.first_of_head = torch._C._autograd._get_sequence_nr()
 
     def enter_node(self, sequence: int) -> None:
         self.in_head = self.first_of_head is not None and sequence >= self.first_of_head
@@ -157,14 +154,21 @@ def generic_step(
     backward: Callable[[Tensor], None],
     mark: Callable[[str], None],
 ) -> None:
-    """`training_step` for a module that maps int (B, T) to logits, or to an object that has `logits`."""
+    """`training_step` for a module that maps int (B, T) to logits, or to an object that has `logits`.
+
+    Raises:
+        RecipeError: the chunked loss or full checkpointing, of which a module knows nothing (it may checkpoint itself).
+    """
+    for name, word in (("loss", "plain"), ("checkpointing", "none")):
+        if getattr(recipe, name) != word:
+            raise RecipeError(name, getattr(recipe, name), f"must be {word} for a module that is not a DIYForCausalLM")
     optimizer.zero_grad(set_to_none=True)
     with autocast(recipe.precision, input_ids.device.type):
         output = module(input_ids)
         logits = output if isinstance(output, Tensor) else output.logits
         del output
         mark("forward_end")
-        loss = token_loss(logits, next_tokens(input_ids)) / (input_ids.numel() - input_ids.shape[0])
+        loss = token_loss(logits.float(), next_tokens(input_ids)) / (input_ids.numel() - input_ids.shape[0])
         del logits
     mark("loss")
     scaled = scaler.scale(loss) if scaler else loss
@@ -190,12 +194,12 @@ def follow_inference(module: nn.Module, recipe: Recipe, device: str) -> Curves:
     with autocast(recipe.precision, device):
         cache = module.new_cache(recipe.micro_batch, recipe.seq_len)
         _adopt_cache(meter, cache)
-        for moment, first, end in (("prefill", 0, recipe.prompt), ("decode", recipe.seq_len - 1, recipe.seq_len)):
+        for moment, first, end in (("prefill", 0, recipe.prompt_len), ("decode", recipe.seq_len - 1, recipe.seq_len)):
             ids = torch.zeros(recipe.micro_batch, end - first, dtype=torch.int64, device=device)
             meter.adopt(ids, "buffers")
             meter.record(moment)
             with meter:
-                if first == 0 or recipe.prompt < recipe.seq_len:
+                if first == 0 or recipe.prompt_len < recipe.seq_len:
                     cache.num_tokens = first
                     _serve(meter, module, ids, cache, recipe)
             curves[moment], meter.instants = meter.instants, []
@@ -240,6 +244,17 @@ def _adopt_cache(meter: Meter, cache: KVCache) -> None:
     for layer in cache.layers:
         meter.adopt(layer.keys, "kv_cache")
         meter.adopt(layer.values, "kv_cache")
+
+
+def _make_states(
+    module: nn.Module, optimizer: torch.optim.Optimizer, scaler: torch.amp.GradScaler | None, device: str
+) -> None:
+    """What the first step leaves behind, without the step: the states of the optimizer and of the scaler."""
+    for parameter in module.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    optimizer.step()
+    if scaler is not None:
+        scaler.scale(torch.zeros((), device=device))
 
 
 def _optimizer_tensors(optimizer: torch.optim.Optimizer, scaler: torch.amp.GradScaler | None) -> Iterator[Tensor]:

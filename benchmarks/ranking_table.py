@@ -1,0 +1,128 @@
+"""The published sweeps that the ranking is fitted on and scored with, as columns.
+
+`evidence/ranking.csv` holds one trained model and one figure a row. `source` cites the row. `ladder` names the models
+that belong together (one size class of one source, at all token budgets and under all metrics); `sweep` is one ladder
+at one budget under one metric, so that its values can be compared with each other. `use` says what a row may do:
+
+    fit     the coefficients are fitted on it
+    check   never fitted: other budgets of the published runs, and sweeps kept aside
+    report  never fitted and too noisy to be a goal: single tasks, roadmaps of several changes at once
+
+Every `params` equals the parameter polynomial of the row's shape, which is how head counts and intermediate sizes that
+a source leaves out were recovered.
+"""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import spearmanr
+
+TABLE = Path(__file__).parent / "evidence" / "ranking.csv"
+
+Floats = NDArray[np.float64]
+Names = NDArray[np.str_]
+
+HIGHER_IS_BETTER = ("accuracy", "F1")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Table:
+    """Rows of the evidence as columns of equal length, under DIYConfig's names where it has them."""
+
+    ladder: Names
+    sweep: Names
+    metric: Names
+    use: Names
+    num_layers: Floats
+    hidden_size: Floats
+    num_heads: Floats
+    num_kv_heads: Floats
+    head_dim: Floats
+    intermediate_size: Floats
+    vocab_size: Floats
+    tie_embeddings: Floats
+    params: Floats
+    tokens: Floats
+    value: Floats
+    qkv_bias: bool = False
+    qk_norm: bool = False
+    final_norm: bool = True
+
+    def __len__(self) -> int:
+        return len(self.value)
+
+    def take(self, rows: Any) -> Table:
+        """The rows at these positions, or where this mask is true."""
+        columns: dict[str, Any] = {name: getattr(self, name)[rows] for name in COLUMNS}
+        return replace(self, **columns)
+
+    @property
+    def higher_is_better(self) -> NDArray[np.bool_]:
+        """Where the value is an accuracy and not a loss."""
+        return np.array([any(word in metric for word in HIGHER_IS_BETTER) for metric in self.metric])
+
+    @property
+    def model(self) -> Names:
+        """The trained model of each row: the same name at every budget and under every metric."""
+        numbers = zip(self.ladder, self.hidden_size, self.num_layers, self.num_heads, self.num_kv_heads, strict=True)
+        return np.array([" ".join(str(part) for part in row) for row in numbers])
+
+    @property
+    def group(self) -> NDArray[np.intp]:
+        """A number per sweep, for each row."""
+        groups: NDArray[np.intp] = np.unique(self.sweep, return_inverse=True)[1]
+        return groups
+
+
+WORDS = ("ladder", "sweep", "metric", "use")
+COLUMNS = tuple(field.name for field in fields(Table) if field.default is not False and field.default is not True)
+
+
+def read(path: Path = TABLE) -> Table:
+    """The whole table."""
+    with path.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    columns: dict[str, Any] = {}
+    for name in COLUMNS:
+        values = [row[name] for row in rows]
+        columns[name] = np.array(values, dtype=str if name in WORDS else float)
+    return Table(**columns)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Agreement:
+    """How one order agrees with one sweep."""
+
+    sweep: str
+    models: int
+    spearman: float
+    regret: float
+    """What the model that is put first loses against the best of the sweep: nats, or points."""
+    in_points: bool
+
+
+def agreements(table: Table, predicted: Floats, fewest: int = 3) -> list[Agreement]:
+    """Per sweep of at least `fewest` models. `predicted` is lower for better."""
+    found = []
+    quality = np.where(table.higher_is_better, table.value, -table.value)
+    for sweep in dict.fromkeys(table.sweep.tolist()):
+        rows = np.flatnonzero(table.sweep == sweep)
+        if len(rows) < fewest:
+            continue
+        order, measured = predicted[rows], quality[rows]
+        found.append(
+            Agreement(
+                sweep=sweep,
+                models=len(rows),
+                spearman=float(spearmanr(-order, measured).statistic) if np.ptp(order) else 0.0,
+                regret=float(measured.max() - measured[order.argmin()]),
+                in_points=bool(table.higher_is_better[rows[0]]),
+            )
+        )
+    return found

@@ -1,0 +1,20 @@
+"""How many bytes a step needs, at which moment, in which part; whether they fit; what would make them fit."""
+
+from solver.memory.budget import MemoryReport, Remedy, Verdict, device_bytes, reserve_bytes, verdict
+from solver.memory.moments import PARTS, peak_bytes, predict
+from solver.memory.remedies import max_micro_batch
+from solver.memory.report import report
+
+__all__ = [
+    "PARTS",
+    "MemoryReport",
+    "Remedy",
+    "Verdict",
+    "device_bytes",
+    "max_micro_batch",
+    "peak_bytes",
+    "predict",
+    "report",
+    "reserve_bytes",
+    "verdict",
+]

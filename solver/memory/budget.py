@@ -1,0 +1,100 @@
+"""From a peak to a card: what the device must hold besides the tensors, and whether it fits a budget."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from solver.counts import Int
+from solver.recipe import Recipe
+
+CUBLAS_WORKSPACE_BYTES = 32 * 2**20
+"""What torch hands to cuBLAS, from its own allocator, at the first matrix product: 32 MiB on Hopper (torch,
+`CUDABlas.cpp`, the default of CUBLAS_WORKSPACE_CONFIG), 8.125 MiB on older cards. The larger is assumed."""
+
+CUDA_CONTEXT_BYTES = 512 * 2**20
+"""The CUDA context, outside torch's allocator. 426 MiB were seen bare (RTX 6000 Ada, torch 2.10, CUDA 13.0:
+unslothai/unsloth-zoo#1053); the kernels that a step loads into it add to that (assumption: up to 512 MiB)."""
+
+SLACK_PER_MILLE = 37
+"""Reserved over allocated memory less one: the median of 66 published pairs of max_memory_reserved and
+max_memory_allocated, 1.037."""
+
+RESERVE_PER_MILLE = 123
+"""From the median to the 90th percentile of the same 66 pairs, 1.16: a config `fits` with this much of its peak
+to spare, and is `uncertain` without."""
+
+SCHEMA = "diysolve.memory/1"
+
+Verdict = Literal["fits", "uncertain", "does not fit"]
+
+
+def device_bytes(peak_bytes: Int) -> Int:
+    """What the card must hold: peak, cuBLAS workspace, CUDA context, and the allocator's median slack."""
+    return peak_bytes + peak_bytes * SLACK_PER_MILLE // 1000 + CUBLAS_WORKSPACE_BYTES + CUDA_CONTEXT_BYTES
+
+
+def reserve_bytes(peak_bytes: Int) -> Int:
+    """What must be left for `fits`: the allocator's slack where it is unusually large."""
+    return peak_bytes * RESERVE_PER_MILLE // 1000
+
+
+def verdict(peak_bytes: int, budget_bytes: int) -> Verdict:
+    """fits: with the reserve; uncertain: only without it; does not fit: not even then."""
+    needed = device_bytes(peak_bytes)
+    if needed > budget_bytes:
+        return "does not fit"
+    return "fits" if needed + reserve_bytes(peak_bytes) <= budget_bytes else "uncertain"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Remedy:
+    """One change of the recipe or the shape, by itself."""
+
+    change: str
+    """In words, with the option that makes it: `--checkpointing full`."""
+    peak_bytes: int
+    saved_bytes: int
+    """By how much the peak falls."""
+    fits: bool
+    """True where the change alone brings the verdict to fits or uncertain."""
+    max_micro_batch: int
+    """The largest micro-batch with it; 0 if none fits."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MemoryReport:
+    """The predicted memory of one config under one recipe, in bytes."""
+
+    recipe: Recipe
+    peak_bytes: int
+    """Largest total over the moments, as the caching allocator counts it (`max_memory_allocated`)."""
+    device_bytes: int
+    """Peak, allocator slack and CUDA context: what must fit into the card."""
+    reserve_bytes: int
+    """What must be left over besides for the verdict `fits`."""
+    binding: str
+    """The moment whose total is the peak."""
+    moments: dict[str, dict[str, int]]
+    """moment -> "total" and every part."""
+    budget_bytes: int | None = None
+    verdict: Verdict | None = None
+    max_micro_batch: int | None = None
+    """Largest micro-batch whose verdict is not "does not fit"; 0 if none; None without a budget."""
+    remedies: tuple[Remedy, ...] = ()
+    """What would make it fit; empty where it fits."""
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "schema": SCHEMA,
+            "recipe": self.recipe.to_dict(),
+            "peak_bytes": self.peak_bytes,
+            "device_bytes": self.device_bytes,
+            "reserve_bytes": self.reserve_bytes,
+            "binding": self.binding,
+            "moments": {moment: dict(parts) for moment, parts in self.moments.items()},
+            "budget_bytes": self.budget_bytes,
+            "verdict": self.verdict,
+            "max_micro_batch": self.max_micro_batch,
+            "remedies": [{name: getattr(remedy, name) for name in remedy.__slots__} for remedy in self.remedies],
+        }

@@ -1,0 +1,291 @@
+"""The closed form: bytes at every moment of a step, by part, from the integers of a shape.
+
+A moment is the largest of a few named instants (`solver.memory.script`). An instant is a sum of tensors
+(`solver.memory.tensors`): a whole number of each size, plus a whole number for each layer. Equal to the dry run
+(`solver.verify.dry_run`) to the byte, on torch 2.15, but for the corner that `kernel_of` names.
+
+A shape is a `DIYConfig`, or the same names with int64 arrays in place of the ints; then every figure is an array.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from solver.counts import Int
+from solver.memory.ledger import Count, Instant, by_size
+from solver.memory.script import serving_script, training_script, whole_step
+from solver.memory.setting import Setting
+from solver.memory.tensors import Shape, Tensors, compute_bytes, number_of_chunks
+from solver.recipe import Recipe
+
+PARTS = (
+    "weights",
+    "weight_copies",
+    "gradients",
+    "optimizer",
+    "activations",
+    "logits_loss",
+    "temporaries",
+    "kv_cache",
+    "buffers",
+)
+
+Moments = dict[str, dict[str, Any]]
+"""Moment -> part -> bytes."""
+
+MAX_FLASH_HEAD_DIM = 256
+"""check_head_dim_size_flash in torch/aten/src/ATen/native/transformers/cuda/sdp_utils.cpp."""
+
+SHAPES_AT_A_TIME = 8192
+"""Shapes that are added up together, so that the sums stay in the processor's cache (measured)."""
+
+
+def predict(shape: Shape, recipe: Recipe) -> Moments:
+    """Bytes of every part at every moment: ints for a `DIYConfig`, int64 arrays for a shape of arrays.
+
+    Moments: forward_end, loss, backward, optimizer_step in training; prefill, decode in inference. What each means is
+    said in `solver.verify.dry_run`.
+    """
+    if not _is_array(shape):
+        return {name: _largest(tensors, found, shape.num_layers) for name, tensors, found in _passes(shape, recipe)}
+    shapes = _broadcast(shape)
+    moments: Moments = {}
+    for rows, group in _groups(shapes):
+        for name, tensors, instants in _passes(group, recipe):
+            figures = moments.setdefault(name, {part: np.zeros(shapes.size, np.int64) for part in PARTS})
+            winners = _winners(tensors, instants, group.num_layers)
+            for winner in np.flatnonzero(np.bincount(winners)):
+                for part, values in _parts(tensors, instants[winner], group.num_layers).items():
+                    figures[part][rows] = np.where(winners == winner, values, figures[part][rows])
+    return moments
+
+
+def peak_bytes(shape: Shape, recipe: Recipe) -> Int:
+    """The largest total of all moments, without the parts: what a search over many shapes needs."""
+    if not _is_array(shape):
+        return int(max(_maximum(*one_pass, shape.num_layers) for one_pass in _whole_passes(shape, recipe)))
+    shapes = _broadcast(shape)
+    peaks = np.zeros(shapes.size, np.int64)
+    for rows, group in _groups(shapes):
+        totals = [_maximum(*one_pass, group.num_layers) for one_pass in _whole_passes(group, recipe)]
+        peaks[rows] = np.maximum.reduce(totals)
+    return peaks
+
+
+# ---- which script ----
+
+Pass = tuple[Tensors, tuple[Instant, ...]]
+"""The sizes of a pass, and the instants that can be its peak."""
+
+
+def _passes(shape: Shape, recipe: Recipe) -> Iterator[tuple[str, Tensors, tuple[Instant, ...]]]:
+    """Each moment with its pass."""
+    setting = _setting(shape, recipe)
+    if recipe.mode == "train":
+        tensors = Tensors(shape, recipe, recipe.seq_len, recipe.seq_len)
+        for moment, instants in training_script(setting).items():
+            yield moment, tensors, instants
+        return
+    decodes = recipe.prompt_len < recipe.seq_len
+    prefill, decode = replace(setting, one_token=recipe.prompt_len == 1), replace(setting, one_token=True)
+    tensors = Tensors(shape, recipe, recipe.prompt_len, recipe.prompt_len)
+    yield "prefill", tensors, serving_script(prefill, decode=False, decodes=decodes)
+    yield "decode", Tensors(shape, recipe, 1, recipe.seq_len), serving_script(decode, decode=True, decodes=decodes)
+
+
+def _whole_passes(shape: Shape, recipe: Recipe) -> Iterator[Pass]:
+    """The passes without their moments: a training step is one."""
+    if recipe.mode == "train":
+        yield Tensors(shape, recipe, recipe.seq_len, recipe.seq_len), whole_step(_setting(shape, recipe))
+    else:
+        yield from ((tensors, instants) for _, tensors, instants in _passes(shape, recipe))
+
+
+def _setting(shape: Shape, recipe: Recipe) -> Setting:
+    """What the script branches on. Of a group of shapes, the first one speaks for all."""
+    H, K, train = _first(shape.num_heads), _first(shape.num_kv_heads), recipe.mode == "train"
+    return Setting(
+        infer=not train,
+        mixed=recipe.precision.endswith("mixed"),
+        half=compute_bytes(recipe) == 2,
+        scaler=train and recipe.precision == "16-mixed",
+        float16=recipe.precision == "16-mixed",
+        optimizer=recipe.optimizer,
+        checkpointed=train and recipe.checkpointing == "full",
+        kernel=kernel_of(_first(shape.head_dim), recipe),
+        chunks=min(2, number_of_chunks(recipe)) if recipe.loss == "chunked" else 0,
+        tied=shape.tie_embeddings,
+        bias=shape.qkv_bias,
+        qk_norm=shape.qk_norm,
+        final_norm=shape.final_norm,
+        dropout=train and shape.dropout > 0,
+        grouped=H != K,
+        one_sequence=recipe.micro_batch == 1,
+        one_head=H == 1,
+        one_kv_head=K == 1,
+    )
+
+
+def kernel_of(head_dim: int, recipe: Recipe) -> str:
+    """The attention that a card runs: the table in `solver.verify.dry_run.kernels`.
+
+    One corner of it is not exact: heads of more than 256 numbers that are no multiple of 8, in half precision, take the
+    math path in float32; eager stands in for it, up to a third less than the dry run.
+    """
+    if recipe.attention == "eager":
+        return "eager"
+    if compute_bytes(recipe) == 4:
+        return "efficient" if head_dim % 4 == 0 else "math"
+    if head_dim <= MAX_FLASH_HEAD_DIM:
+        return "flash" if head_dim % 8 == 0 else "padded"
+    return "efficient" if head_dim % 8 == 0 else "eager"
+
+
+def _first(value: Any) -> int:
+    return int(value[0]) if isinstance(value, np.ndarray) else value
+
+
+# ---- many shapes ----
+
+_DIMENSIONS = (
+    "vocab_size",
+    "hidden_size",
+    "num_layers",
+    "num_heads",
+    "num_kv_heads",
+    "head_dim",
+    "intermediate_size",
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Shapes:
+    """A `Shape` of arrays of one length."""
+
+    vocab_size: Any
+    hidden_size: Any
+    num_layers: Any
+    num_heads: Any
+    num_kv_heads: Any
+    head_dim: Any
+    intermediate_size: Any
+    max_seq_len: int
+    dropout: float
+    tie_embeddings: bool
+    qkv_bias: bool
+    qk_norm: bool
+    final_norm: bool
+
+    @property
+    def size(self) -> int:
+        return int(self.num_layers.size)
+
+
+def _is_array(shape: Shape) -> bool:
+    return any(isinstance(getattr(shape, name), np.ndarray) for name in _DIMENSIONS)
+
+
+def _broadcast(shape: Shape) -> _Shapes:
+    arrays = np.broadcast_arrays(*(np.asarray(getattr(shape, name), np.int64) for name in _DIMENSIONS))
+    rest = {name: getattr(shape, name) for name in _Shapes.__slots__ if name not in _DIMENSIONS}
+    columns: dict[str, Any] = dict(zip(_DIMENSIONS, arrays, strict=True))
+    return _Shapes(**columns, **rest)
+
+
+def _groups(shapes: _Shapes) -> Iterator[tuple[Any, _Shapes]]:
+    """Shapes for which the same script is run, a limited number at a time: (rows, their shapes)."""
+    H, K, D = shapes.num_heads, shapes.num_kv_heads, shapes.head_dim
+    key = (H != K) + 2 * (H == 1) + 4 * (K == 1) + 8 * (D > MAX_FLASH_HEAD_DIM) + 16 * (D % 8 != 0) + 32 * (D % 4 != 0)
+    for value in np.flatnonzero(np.bincount(key)):
+        rows = np.flatnonzero(key == value)
+        for start in range(0, rows.size, SHAPES_AT_A_TIME):
+            block = rows[start : start + SHAPES_AT_A_TIME]
+            yield block, replace(shapes, **{name: getattr(shapes, name)[block] for name in _DIMENSIONS})
+
+
+# ---- the largest instant ----
+
+
+def _largest(tensors: Tensors, instants: tuple[Instant, ...], layers: int) -> dict[str, int]:
+    """The parts of the first of the largest instants."""
+    totals = list(_totals(tensors, instants, layers))
+    return _parts(tensors, instants[totals.index(max(totals))], layers)
+
+
+def _maximum(tensors: Tensors, instants: tuple[Instant, ...], layers: Any) -> Any:
+    totals = _totals(tensors, instants, layers)
+    if isinstance(layers, int):
+        return max(totals)
+    largest = np.full(layers.size, -1)
+    for total in totals:
+        np.maximum(largest, total, out=largest)
+    return largest
+
+
+def _winners(tensors: Tensors, instants: tuple[Instant, ...], layers: Any) -> Any:
+    """The index of the first of the largest instants."""
+    largest, winners = np.full(layers.size, -1), np.zeros(layers.size, np.int64)
+    for index, total in enumerate(_totals(tensors, instants, layers)):
+        winners[total > largest] = index
+        np.maximum(largest, total, out=largest)
+    return winners
+
+
+def _totals(tensors: Tensors, instants: tuple[Instant, ...], layers: Any) -> Iterator[Any]:
+    """The total of each instant, reached from the one before it: a new int, or the same array again.
+
+    -1 where the model has too few layers for it.
+    """
+    array = isinstance(layers, np.ndarray)
+    total, shallowest = (np.zeros(layers.size, np.int64), layers.min()) if array else (0, layers)
+    for instant, (once, per_layer) in zip(instants, _changes(instants), strict=True):
+        for size, count in once:
+            if count == 1:
+                total += tensors[size]
+            elif count == -1:
+                total -= tensors[size]
+            else:
+                total += count * tensors[size]
+        if per_layer:
+            total += layers * sum(count * tensors[size] for size, count in per_layer)
+        if instant.min_layers <= shallowest:
+            yield total
+        else:
+            yield np.where(layers >= instant.min_layers, total, -1) if array else -1
+
+
+Change = tuple[tuple[str, int], ...]
+"""(size, how many more)"""
+
+
+@lru_cache(maxsize=1024)
+def _changes(instants: tuple[Instant, ...]) -> tuple[tuple[Change, Change], ...]:
+    """What each instant has more than the one before, by size: (tensors, tensors for each layer)."""
+    changes = []
+    before: dict[str, Count] = {}
+    for instant in instants:
+        now, none = by_size(instant), (0, 0)
+        more = {
+            size: tuple(np.subtract(now.get(size, none), before.get(size, none)).tolist())
+            for size in now.keys() | before.keys()
+        }
+        changes.append((_nonzero(more, 0), _nonzero(more, 1)))
+        before = now
+    return tuple(changes)
+
+
+def _nonzero(counts: dict[str, Any], index: int) -> Change:
+    return tuple((size, count[index]) for size, count in counts.items() if count[index])
+
+
+def _parts(tensors: Tensors, instant: Instant, layers: Any) -> dict[str, Any]:
+    parts: dict[str, Any] = dict.fromkeys(PARTS, 0)
+    for (part, size), (a, b) in instant.live.items():
+        if (a, b) != (0, 0):
+            parts[part] += (a + b * layers) * tensors[size]
+    return parts

@@ -1,0 +1,127 @@
+"""What would make a config fit: every change that people know, by itself, and the smallest combination that does."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import combinations
+from typing import Any
+
+from diymodel.config import DIYConfig
+from solver.memory.budget import Remedy, device_bytes
+from solver.memory.moments import peak_bytes
+from solver.recipe import MAX_TOKENS, Recipe
+
+SEQ_STEP = 128
+"""Sequences are shortened to a multiple of this."""
+
+Change = tuple[str, Any]
+"""A field of the recipe and its new value."""
+
+
+def remedies(config: DIYConfig, recipe: Recipe, budget_bytes: int) -> tuple[Remedy, ...]:
+    """Single changes, those that cost the user least first; then, if none is enough, the smallest combination that is;
+    last, fewer layers.
+
+    Each is measured from the recipe and the config as given. Changes that save nothing are left out.
+    """
+    before = peak_bytes(config, recipe)
+    single = []
+    for change in _changes(config, recipe, budget_bytes):
+        remedy = _remedy(config, recipe, budget_bytes, before, [change])
+        if remedy.saved_bytes > 0:
+            single.append((change, remedy))
+    found = [remedy for _, remedy in single]
+    if not any(remedy.fits for remedy in found):
+        found += _smallest_combination(config, recipe, budget_bytes, before, [change for change, _ in single])
+    return (*found, *_fewer_layers(config, recipe, budget_bytes, before))
+
+
+def max_micro_batch(config: DIYConfig, recipe: Recipe, budget_bytes: int) -> int:
+    """The largest micro-batch that still fits or is uncertain, at most MAX_TOKENS / seq_len; 0 if none does."""
+
+    def too_large(micro_batch: int) -> bool:
+        return not _fits(config, replace(recipe, micro_batch=micro_batch), budget_bytes)
+
+    return bisect_left(range(1, MAX_TOKENS // recipe.seq_len + 1), True, key=too_large)
+
+
+def _fits(config: DIYConfig, recipe: Recipe, budget_bytes: int) -> bool:
+    return bool(device_bytes(peak_bytes(config, recipe)) <= budget_bytes)
+
+
+def _changes(config: DIYConfig, recipe: Recipe, budget_bytes: int) -> Iterator[Change]:
+    """What can be changed, those changes first that leave the training as it was."""
+    if recipe.attention == "eager":
+        yield "attention", "sdpa"
+    if recipe.mode == "train":
+        if recipe.optimizer == "adamw-foreach":
+            yield "optimizer", "adamw"
+        if recipe.loss == "plain":
+            yield "loss", "chunked"
+        if recipe.checkpointing == "none":
+            yield "checkpointing", "full"
+    if recipe.micro_batch > 1:
+        yield "micro_batch", max(1, max_micro_batch(config, recipe, budget_bytes))
+    if recipe.precision == "32-true":
+        yield "precision", "bf16-mixed"
+    if recipe.precision != "bf16-true":
+        yield "precision", "bf16-true"
+    if recipe.seq_len > SEQ_STEP:
+        yield "seq_len", _shorter(config, recipe, budget_bytes)
+
+
+def _shorter(config: DIYConfig, recipe: Recipe, budget_bytes: int) -> int:
+    """The longest sequence that fits; half of it where none does."""
+    lengths = range(SEQ_STEP, recipe.seq_len, SEQ_STEP)
+    fitting = bisect_left(
+        lengths, True, key=lambda length: not _fits(config, replace(recipe, seq_len=length), budget_bytes)
+    )
+    return lengths[fitting - 1] if fitting else max(recipe.seq_len // 2, SEQ_STEP)
+
+
+def _text(change: Change) -> str:
+    name, value = change
+    option = {"seq_len": "seq", "micro_batch": "micro-batch"}.get(name, name)
+    return f"--{option} {value}" + (" with gradient accumulation" if name == "micro_batch" else "")
+
+
+def _remedy(config: DIYConfig, recipe: Recipe, budget_bytes: int, before: int, changes: list[Change]) -> Remedy:
+    changed = replace(recipe, **dict(changes))
+    peak = peak_bytes(config, changed)
+    return Remedy(
+        change=" + ".join(map(_text, changes)),
+        peak_bytes=peak,
+        saved_bytes=before - peak,
+        fits=device_bytes(peak) <= budget_bytes,
+        max_micro_batch=max_micro_batch(config, changed, budget_bytes),
+    )
+
+
+def _smallest_combination(
+    config: DIYConfig, recipe: Recipe, budget_bytes: int, before: int, changes: list[Change]
+) -> Iterator[Remedy]:
+    for size in range(2, len(changes) + 1):
+        for chosen in map(list, combinations(changes, size)):
+            fields = dict(chosen)
+            if len(fields) == size and _fits(config, replace(recipe, **fields), budget_bytes):  # one value per field
+                yield _remedy(config, recipe, budget_bytes, before, chosen)
+                return
+
+
+def _fewer_layers(config: DIYConfig, recipe: Recipe, budget_bytes: int, before: int) -> Iterator[Remedy]:
+    def too_deep(layers: int) -> bool:
+        return not _fits(replace(config, num_layers=layers), recipe, budget_bytes)
+
+    layers = bisect_left(range(1, config.num_layers), True, key=too_deep)
+    if layers:
+        shallower = replace(config, num_layers=layers)
+        peak = peak_bytes(shallower, recipe)
+        yield Remedy(
+            change=f"{layers} layers instead of {config.num_layers}",
+            peak_bytes=peak,
+            saved_bytes=before - peak,
+            fits=True,
+            max_micro_batch=max_micro_batch(shallower, recipe, budget_bytes),
+        )

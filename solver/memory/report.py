@@ -1,0 +1,39 @@
+"""The memory of one config, put together: moments, peak, verdict, largest micro-batch, remedies."""
+
+from __future__ import annotations
+
+from diymodel.config import DIYConfig
+from solver.errors import RecipeError
+from solver.memory import budget
+from solver.memory.budget import MemoryReport
+from solver.memory.moments import predict
+from solver.memory.remedies import max_micro_batch, remedies
+from solver.recipe import Recipe
+
+
+def report(config: DIYConfig, recipe: Recipe, budget_bytes: int | None = None) -> MemoryReport:
+    """Everything that is known about the memory of one config under one recipe.
+
+    Raises:
+        RecipeError: the recipe's sequence is longer than the config's max_seq_len.
+    """
+    if recipe.seq_len > config.max_seq_len:
+        raise RecipeError(
+            "seq", recipe.seq_len, f"is longer than the config's max_seq_len={config.max_seq_len}; shorten it"
+        )
+    moments = {moment: {"total": sum(parts.values()), **parts} for moment, parts in predict(config, recipe).items()}
+    binding = max(moments, key=lambda moment: moments[moment]["total"])
+    peak = moments[binding]["total"]
+    verdict = None if budget_bytes is None else budget.verdict(peak, budget_bytes)
+    return MemoryReport(
+        recipe=recipe,
+        peak_bytes=peak,
+        device_bytes=budget.device_bytes(peak),
+        reserve_bytes=budget.reserve_bytes(peak),
+        binding=binding,
+        moments=moments,
+        budget_bytes=budget_bytes,
+        verdict=verdict,
+        max_micro_batch=None if budget_bytes is None else max_micro_batch(config, recipe, budget_bytes),
+        remedies=remedies(config, recipe, budget_bytes) if verdict == "does not fit" and budget_bytes else (),
+    )

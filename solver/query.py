@@ -1,0 +1,211 @@
+"""What is asked: one frozen value."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from solver.devices import device
+from solver.errors import QueryError, shown
+from solver.recipe import Recipe
+from solver.units import MAX_COUNT, parse_bytes, parse_params, parse_tokens, parse_tolerance
+
+DEFAULT_TOKENS = 10**12
+"""Token budget of the ranking: MobileLLM's own (Liu et al. 2024, arXiv:2402.14905, section 4: 1T tokens)."""
+
+MAX_TOP = 10_000
+"""Most candidates that one answer lists (assumption: more is a job for the library's lattice)."""
+
+LIMITS = {
+    "vocab_size": 2**24,
+    "hidden_size": 2**17,
+    "num_layers": 2**12,
+    "num_heads": 2**12,
+    "num_kv_heads": 2**12,
+    "head_dim": 2**12,
+    "intermediate_size": 2**20,
+}
+"""Largest value of each dimension that a query may ask for: beyond published models, within 64-bit counts."""
+
+OPTIONS = {
+    "num_layers": "layers",
+    "hidden_size": "hidden",
+    "num_heads": "heads",
+    "num_kv_heads": "kv_heads",
+    "head_dim": "head_dim",
+    "intermediate_size": "intermediate",
+    "vocab_size": "vocab",
+}
+"""The command line's word for each dimension."""
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """From `start` to `stop`, both included, in steps of `step`; without a step, on the lattice's default grid."""
+
+    start: int
+    stop: int
+    step: int | None = None
+
+    def __str__(self) -> str:
+        return f"{self.start}:{self.stop}" + (f":{self.step}" if self.step else "")
+
+
+Axis = Span | tuple[int, ...]
+"""What a dimension may be: a span, or exactly these values in ascending order."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Query:
+    """A question to `solve`. A dimension may be given as an int, a sequence of ints, or a `Span`.
+
+    Raises:
+        QueryError: neither a target nor a budget, or a value out of its range.
+        RecipeError: from the recipe.
+    """
+
+    target_params: int | None = None
+    """Parameters wanted. None: whatever the budget holds."""
+    vram_bytes: int | None = None
+    """The budget that device bytes are compared with. None: no limit."""
+    tolerance: float = 0.01
+    """How far from the target a count may lie, as a fraction of it."""
+    top: int = 10
+    """How many candidates the answer lists."""
+    tokens: int | None = None
+    """Training tokens that the ranking assumes. None: DEFAULT_TOKENS, or tokens_per_param times the params."""
+    tokens_per_param: float | None = None
+    recipe: Recipe = field(default_factory=Recipe)
+    largest_micro_batch: bool = False
+    """Each candidate is answered at the largest micro-batch that fits, in place of the recipe's own."""
+    num_layers: Axis | None = None
+    hidden_size: Axis | None = None
+    num_heads: Axis | None = None
+    num_kv_heads: Axis | None = None
+    head_dim: Axis | None = None
+    intermediate_size: Axis | None = None
+    vocab_size: Axis = (6400,)
+    tie_embeddings: bool = True
+
+    def __post_init__(self) -> None:
+        if self.target_params is None and self.vram_bytes is None:
+            raise QueryError("target", None, "give a target (500M), a budget (vram 24GB, or a gpu), or both")
+        for name, low, high in (
+            ("target_params", 1, MAX_COUNT),
+            ("vram_bytes", 1, 10**18),
+            ("top", 1, MAX_TOP),
+            ("tokens", 1, MAX_COUNT),
+        ):
+            value = getattr(self, name)
+            if value is not None and not _is_int(value, low, high):
+                raise QueryError(name, value, f"must be a whole number from {low} to {high:,}")
+        if self.largest_micro_batch and self.vram_bytes is None:
+            raise QueryError("micro_batch", "max", "needs a budget; give vram or gpu along")
+        if not 0 <= self.tolerance < 1:
+            raise QueryError("tolerance", self.tolerance, "must be from 0 to less than 1, as a fraction of the target")
+        if self.tokens_per_param is not None:
+            if self.tokens is not None:
+                raise QueryError("tokens_per_param", self.tokens_per_param, "give it or tokens, not both")
+            if not 0 < self.tokens_per_param <= 1e6:
+                raise QueryError("tokens_per_param", self.tokens_per_param, "must be greater than 0, at most 1,000,000")
+        for name in OPTIONS:
+            value = getattr(self, name)
+            if value is not None:
+                object.__setattr__(self, name, _checked_axis(name, value))
+
+    @classmethod
+    def parse(cls, **words: Any) -> Query:
+        """A query from the command line's words: `Query.parse(target="500M", vram="24GB", layers="24:48")`.
+
+        Words that are None are as if not given. Numbers are accepted where the text is a plain number.
+
+        Raises:
+            RequestError: the first word that cannot be read, by its name.
+        """
+        given = {name: value for name, value in words.items() if value is not None}
+        values: dict[str, Any] = {}
+        if "target" in given:
+            values["target_params"] = parse_params(str(given.pop("target")), "target")
+        if "vram" in given and "gpu" in given:
+            raise QueryError("gpu", given["gpu"], "give it or vram, not both")
+        if "vram" in given:
+            values["vram_bytes"] = parse_bytes(str(given.pop("vram")), "vram")
+        if "gpu" in given:
+            values["vram_bytes"] = device(str(given.pop("gpu"))).memory_bytes
+        if "tolerance" in given:
+            values["tolerance"] = parse_tolerance(str(given.pop("tolerance")))
+        if "tokens" in given:
+            values["tokens"] = parse_tokens(str(given.pop("tokens")))
+        for dimension, word in OPTIONS.items():
+            if word in given:
+                values[dimension] = parse_axis(str(given.pop(word)), word)
+        if given.pop("untied", False):
+            values["tie_embeddings"] = False
+        if given.get("micro_batch") == "max":
+            values["largest_micro_batch"] = bool(given.pop("micro_batch"))
+        for word in ("top", "tokens_per_param"):
+            if word in given:
+                values[word] = given.pop(word)
+        return cls(recipe=Recipe.parse(**given), **values)
+
+    def axis(self, name: str) -> Axis | None:
+        """The constraint on the dimension `name`, if there is one."""
+        value: Axis | None = getattr(self, name)
+        return value
+
+    def tokens_at(self, params: int) -> int:
+        """Training tokens assumed for a model of this size."""
+        if self.tokens_per_param is not None:
+            return max(1, round(self.tokens_per_param * params))
+        return DEFAULT_TOKENS if self.tokens is None else self.tokens
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values; dimensions as lists, or as `start:stop:step` text."""
+        values: dict[str, Any] = {name: getattr(self, name) for name in self.__slots__}
+        for name in OPTIONS:
+            axis = self.axis(name)
+            values[name] = str(axis) if isinstance(axis, Span) else None if axis is None else list(axis)
+        values["recipe"] = self.recipe.to_dict()
+        return values
+
+
+def parse_axis(text: str, argument: str) -> Axis:
+    """`24`, a list `24,32`, a range `24:48` (inclusive, on the default step) or one with a step, `24:48:4`.
+
+    Raises:
+        QueryError: anything else.
+    """
+    allowed = "write a number 24, a list 24,32, a range 24:48 (inclusive) or a range with a step 24:48:4"
+    try:
+        if ":" in text:
+            parts = [int(part) for part in text.split(":")]
+            if len(parts) not in (2, 3):
+                raise ValueError(text)
+            return Span(*parts)
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise QueryError(argument, text, allowed) from None
+
+
+def _checked_axis(name: str, value: Any) -> Axis:
+    word, high = OPTIONS[name], LIMITS[name]
+    if isinstance(value, Span):
+        if not _is_int(value.start, 1, high) or not _is_int(value.stop, 1, high):
+            raise QueryError(word, str(value), f"both ends must be whole numbers from 1 to {high:,}")
+        if value.stop < value.start:
+            raise QueryError(word, str(value), f"the range is empty; write {value.stop}:{value.start}")
+        if value.step is not None and not _is_int(value.step, 1, high):
+            raise QueryError(word, str(value), "the step must be a whole number of at least 1")
+        return value
+    values = (value,) if isinstance(value, int) else tuple(value) if isinstance(value, Sequence) else (value,)
+    for number in values:
+        if not _is_int(number, 1, high):
+            raise QueryError(word, shown(number), f"must be a whole number from 1 to {high:,}")
+    if not values:
+        raise QueryError(word, [], "the list is empty; give at least one value, or leave it out")
+    return tuple(sorted(set(values)))
+
+
+def _is_int(value: object, low: int, high: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high

@@ -1,0 +1,8 @@
+"""Which of the admissible shapes is best, and why: the law of depth and width, priced terms, and their sum."""
+
+from solver.ranking.score import Score
+from solver.ranking.speed import relative_step_time
+from solver.ranking.terms import MEANINGS
+from solver.ranking.total import evaluate, scores
+
+__all__ = ["MEANINGS", "Score", "evaluate", "relative_step_time", "scores"]

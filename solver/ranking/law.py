@@ -1,0 +1,124 @@
+"""Predicted loss as a function of depth, width, size and training tokens.
+
+    L layers   w effective width   P params   T training tokens
+
+    loss = e^E + e^W * w^-a + e^D * L^-b + e^S * P^-s + e^C * T^-c * L^k        nats per token
+
+The form is that of McLeish et al. 2025 (Gemstones, arXiv:2502.06857), whose terms in width, depth, size and tokens
+simply add, with one change: what is left to learn, e^C * T^-c, grows with depth as L^k. A deeper stack learns more
+slowly, so it needs the tokens before it pays. The one exponent k carries both published regimes: deep and thin for
+small models that are trained long (Liu et al. 2024, arXiv:2402.14905), shallower near 20 tokens per param (Bian et al.
+2025, arXiv:2501.18107).
+
+The coefficients are fitted by `benchmarks/fit_ranking.py` on published sweeps and kept in `coefficients.json`, with
+bootstrap draws of them that say how well the evidence tells two shapes apart. P counts the embeddings; their share is
+charged through w, which is what they leave to the layers.
+
+What it cannot do: it knows nothing of the data, the tokenizer or the optimizer, and beyond 2B params or 350B tokens it
+extrapolates. More width, size or tokens never raise the loss; more layers do, where tokens are few.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, fields
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+COEFFICIENTS = Path(__file__).with_name("coefficients.json")
+
+WEIGHTS_PER_SQUARE_WIDTH = 15
+"""A Gemstones layer: gated MLP of 4 w (12 w^2 weights), attention with two query heads per kv head (3 w^2)."""
+
+Number = Any
+"""A float or int, or a numpy array of them."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Coefficients:
+    """What is fitted: the exponents and log scales of the law, and the prices of the terms that are fitted with it.
+
+    Each is a float, or a column of bootstrap draws of it.
+    """
+
+    floor: Number
+    width_scale: Number
+    width_exponent: Number
+    depth_scale: Number
+    depth_exponent: Number
+    params_scale: Number
+    params_exponent: Number
+    tokens_scale: Number
+    tokens_exponent: Number
+    depth_learning: Number
+    """k: how much more slowly a deeper model learns. At 0 the form is the additive law of Gemstones."""
+    kv_heads: Number
+    """Nats that two kv heads or one cost."""
+    wide_heads: Number
+    """Nats per halving of the heads that a head dimension above 64 takes away below sixteen."""
+    narrow_heads: Number
+    """Nats per halving of the head dimension below 64."""
+
+
+NAMES = tuple(field.name for field in fields(Coefficients))
+
+
+@cache
+def fitted() -> Coefficients:
+    """The coefficients of the best fit."""
+    return Coefficients(**_stored()["fitted"])
+
+
+@cache
+def draws() -> Coefficients:
+    """Bootstrap draws of the coefficients, each a column: they broadcast against a row of shapes."""
+    return Coefficients(**{name: np.array(values)[:, None] for name, values in _stored()["draws"].items()})
+
+
+@cache
+def scatter() -> float:
+    """Nats by which measured differences inside a sweep scatter about the fit: run noise, and what the law omits."""
+    return float(_stored()["scatter"])
+
+
+@cache
+def _stored() -> dict[str, Any]:
+    stored: dict[str, Any] = json.loads(COEFFICIENTS.read_text())
+    return stored
+
+
+def effective_width(*, layers: Number, layer_params: Number) -> Number:
+    """The width of a Gemstones model of the same depth whose layers hold as many weights: sqrt(layer_params / (15 L)).
+
+    `layer_params` are the weights of all layers together, without embeddings and norms. The law knows only width and
+    depth; asked at a shape's own hidden_size it would charge nothing for starving the MLP.
+    """
+    return np.sqrt(layer_params / (WEIGHTS_PER_SQUARE_WIDTH * layers))
+
+
+def predicted_loss(
+    *,
+    layers: Number,
+    width: Number,
+    params: Number,
+    tokens: Number,
+    learning_layers: Number = None,
+    coefficients: Coefficients | None = None,
+) -> Number:
+    """Nats per token after cooldown, on Gemstones' data and tokenizer (Dolma): good for differences.
+
+    `learning_layers` is the depth that slows the learning, by default the layers themselves; a search that wants a
+    bound over a range of depths gives the two ends apart.
+    """
+    c = coefficients or fitted()
+    slow = np.log(layers if learning_layers is None else learning_layers)
+    return (
+        np.exp(c.floor)
+        + np.exp(c.width_scale - c.width_exponent * np.log(width))
+        + np.exp(c.depth_scale - c.depth_exponent * np.log(layers))
+        + np.exp(c.params_scale - c.params_exponent * np.log(params))
+        + np.exp(c.tokens_scale - c.tokens_exponent * np.log(tokens) + c.depth_learning * slow)
+    )

@@ -1,0 +1,89 @@
+"""The priced terms of the score, in nats: what the law of depth and width does not see. Zero where nothing is wrong.
+
+Tying has no term of its own. In MobileLLM's roadmap (Liu et al. 2024, arXiv:2402.14905, table 10) sharing the embedding
+costs 0.2 points at 125M and 0.6 at 350M; the law's own answer to the params it saves is of that size in the mean, and
+what remains is smaller than the spread of the two. The embedding's share is in the law too, which sees only what the
+embeddings leave to the layers. The ratio of query to kv heads has none either: in table 13 it costs nothing by itself,
+only fewer than four kv heads do.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from solver.ranking import law
+from solver.ranking.law import Coefficients, Number
+
+MLP_OPTIMUM = 8 / 3
+"""intermediate_size / hidden_size that costs nothing: MobileLLM's own, and Llama's. Published optima lie at 1 to 3
+(Petty et al. 2023, arXiv:2310.19956: 1.3 at 41M params, 2.7 at 134M)."""
+
+MLP_CURVATURE = 0.02
+"""Nats per squared log of the distance from the optimum. Assumption, of the size that Bian et al. 2025
+(arXiv:2510.18245) report at 1B params: 0.021 nats between an MLP:attention ratio of 1.07 and one of 4.8."""
+
+ENOUGH_KV_HEADS = 4
+ENOUGH_HEADS = 16
+NARROW_HEAD = 64
+"""Liu et al. 2024 (arXiv:2402.14905), tables 11 and 13, average over eight tasks at 125M. Four kv heads are as good as
+more, two or one are not. At width 896, 16 heads of 56 are better than 8 heads of 112 and than 32 heads of 28; with
+heads of 64, as few as six lie on the plateau. So a head wider than 64 is charged where it leaves fewer than 16 heads,
+and a head narrower than 64 always. The prices are fitted with the law (`Coefficients`)."""
+
+NOT_OF_128_NATS, NOT_OF_64_NATS = 0.0005, 0.001
+"""Price of each side that is a multiple of 64 but not of 128, and of one that is not even of 64. Assumption: small
+enough to decide among near-ties only. The rules are those of Anthony et al. 2024 (arXiv:2401.14489): matrix sides in
+multiples of 64 elements at the least, output tiles of 128."""
+
+MEANINGS = {
+    "predicted_loss": "loss at the token budget by a law of depth, width, size and tokens that is fitted on published "
+    "sweeps (McLeish et al. 2025; Bian et al. 2025; Liu et al. 2024)",
+    "mlp_share": "distance of intermediate/hidden from 8/3 (Liu et al. 2024; Petty et al. 2023; Bian et al. 2025)",
+    "kv_heads": "fewer than four kv heads (Liu et al. 2024, table 13)",
+    "heads": "heads wider than 64 where fewer than 16, or narrower than 64 (Liu et al. 2024, tables 11 and 13)",
+    "alignment": "sides that are no multiple of 128 (Anthony et al. 2024)",
+}
+"""What each term is, and whose evidence it rests on."""
+
+
+def mlp_share(shape: Any) -> Number:
+    """Quadratic in ln(f/h) around MLP_OPTIMUM."""
+    return MLP_CURVATURE * np.log(shape.intermediate_size / (MLP_OPTIMUM * shape.hidden_size)) ** 2
+
+
+def kv_heads(shape: Any, coefficients: Coefficients | None = None) -> Number:
+    """The full price at two kv heads or one, less at three, nothing from four on."""
+    return (coefficients or law.fitted()).kv_heads * missing_kv_heads(shape)
+
+
+def missing_kv_heads(shape: Any) -> Number:
+    """Halvings from four kv heads down, at most one."""
+    return np.log2(ENOUGH_KV_HEADS / np.clip(shape.num_kv_heads, ENOUGH_KV_HEADS / 2, ENOUGH_KV_HEADS))
+
+
+def heads(shape: Any, coefficients: Coefficients | None = None) -> Number:
+    """The price of heads that are wide and few, or narrow."""
+    prices = coefficients or law.fitted()
+    return prices.wide_heads * wide_heads(shape) + prices.narrow_heads * narrow_heads(shape)
+
+
+def wide_heads(shape: Any) -> Number:
+    """Halvings of the heads below ENOUGH_HEADS that a head dimension of NARROW_HEAD would have spared."""
+    return np.log2(np.maximum(np.minimum(shape.head_dim / NARROW_HEAD, ENOUGH_HEADS / shape.num_heads), 1.0))
+
+
+def narrow_heads(shape: Any) -> Number:
+    """Halvings of the head dimension from NARROW_HEAD down."""
+    return np.log2(np.maximum(NARROW_HEAD / shape.head_dim, 1.0))
+
+
+def alignment(shape: Any) -> Number:
+    """The price of hidden, intermediate and head_dim * heads where they lie off the multiples."""
+    sides = (shape.hidden_size, shape.intermediate_size, shape.num_heads * shape.head_dim)
+    return sum(_misalignment(side % 128) for side in sides)
+
+
+def _misalignment(rest: Number) -> Number:
+    return NOT_OF_128_NATS * (rest != 0) + (NOT_OF_64_NATS - NOT_OF_128_NATS) * ((rest != 0) & (rest != 64))

@@ -1,0 +1,155 @@
+"""The finished answers of the commands other than solve, each with its JSON. Plain frozen values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from solver.solution import Solution
+
+if TYPE_CHECKING:
+    from diymodel.config import DIYConfig
+    from solver.devices import Device
+    from solver.memory.budget import MemoryReport
+    from solver.presets import Preset
+    from solver.ranking.score import Score
+    from solver.recipe import Recipe
+    from solver.solution import Verification
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Counted:
+    """One file of `diysolve count`: its params, or why it has none."""
+
+    source: str
+    params: dict[str, int] | None = None
+    """total, embedding, attention, mlp, norm, lm_head."""
+    error: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        if self.params is None:
+            return {"source": self.source, "error": self.error}
+        return {
+            "source": self.source,
+            "model_type": "diy",
+            "params": dict(self.params),
+            "active": self.params["total"],  # every weight of a dense model takes part in every token
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class CountAnswer:
+    """`diysolve count`."""
+
+    configs: tuple[Counted, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"schema": "diysolve.count/1", "configs": [counted.to_dict() for counted in self.configs]}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MemoryAnswer:
+    """`diysolve memory`."""
+
+    source: str
+    config: DIYConfig
+    report: MemoryReport
+
+    def to_dict(self) -> dict[str, Any]:
+        return {**self.report.to_dict(), "source": self.source, "config": self.config.to_dict()}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Verified:
+    """One file of `diysolve verify`."""
+
+    source: str
+    config: DIYConfig
+    recipe: Recipe
+    verification: Verification
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"source": self.source, "verification": self.verification.to_dict()}
+
+    def to_record(self, when: str, torch: str) -> dict[str, Any]:
+        """Everything that is needed to read the result a year from now: `when` in ISO 8601, and torch's version."""
+        return {
+            "schema": "diysolve.record/1",
+            "when": when,
+            "torch": torch,
+            "source": self.source,
+            "config": self.config.to_dict(),
+            "recipe": self.recipe.to_dict(),
+            "verification": self.verification.to_dict(),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyAnswer:
+    """`diysolve verify`."""
+
+    configs: tuple[Verified, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"schema": "diysolve.verify/1", "configs": [verified.to_dict() for verified in self.configs]}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Ranked:
+    """One config of `diysolve rank`."""
+
+    index: int
+    """Position in the input, from 0."""
+    rank: int
+    config: DIYConfig
+    tokens: int
+    score: Score
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "index": self.index,
+            "rank": self.rank,
+            "tokens": self.tokens,
+            "score": self.score.to_dict(),
+            "config": self.config.to_dict(),
+        }
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RankAnswer:
+    """`diysolve rank`: best first."""
+
+    tokens: int | None
+    """Training tokens; None where the configs differ in them."""
+    configs: tuple[Ranked, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "schema": "diysolve.rank/1",
+            "tokens": self.tokens,
+            "configs": [ranked.to_dict() for ranked in self.configs],
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class DevicesAnswer:
+    """`diysolve devices`."""
+
+    devices: tuple[Device, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"schema": "diysolve.devices/1", "devices": [device.to_dict() for device in self.devices]}
+
+
+@dataclass(frozen=True, slots=True)
+class PresetsAnswer:
+    """`diysolve presets`."""
+
+    presets: tuple[Preset, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"schema": "diysolve.presets/1", "presets": [preset.to_dict() for preset in self.presets]}
+
+
+Answer = Solution | CountAnswer | MemoryAnswer | VerifyAnswer | RankAnswer | DevicesAnswer | PresetsAnswer
+"""Whatever a command has found."""

@@ -1,0 +1,95 @@
+"""Text into a file, whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+from pathlib import Path
+
+from solver.errors import InputFileError
+
+
+def require_writable(path: str) -> None:
+    """Raise InputFileError where a file could not be written, before anything expensive is done.
+
+    Raises:
+        InputFileError: the folder is missing, the path is a folder, or there is no permission.
+    """
+    target = _target(path)
+    if not path or target.is_dir():
+        raise InputFileError("output", path, "is a folder; name a file in it" if path else "name a file")
+    if not target.parent.is_dir():
+        raise InputFileError("output", path, f"there is no folder {str(target.parent)!r}; make it first")
+    touched = [target.parent] if _is_replaced(target) else []
+    touched += [target] if target.exists() else []
+    if not all(os.access(place, os.W_OK) for place in touched):
+        raise InputFileError("output", path, "there is no permission to write here; choose another place")
+
+
+def write_whole(path: str, text: str) -> None:
+    """Write `text` to a file that is either as it was or complete: it is written beside it and then put in its place.
+
+    What is not a regular file (a pipe, /dev/stdout) is written to directly; a symbolic link is followed.
+
+    Raises:
+        InputFileError: it cannot be written; nothing of it remains.
+    """
+    require_writable(path)
+    target = _target(path)
+    try:
+        if _is_replaced(target):
+            _replace(target, text)
+        else:
+            target.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise InputFileError("output", path, f"cannot be written: {_reason(error)}") from None
+
+
+def append_line(path: str, line: str) -> None:
+    """Add one line to a file, which is made if it is not there; on disk before this returns.
+
+    Raises:
+        InputFileError: it cannot be written.
+    """
+    try:
+        with open(_target(path), "a", encoding="utf-8") as file:
+            file.write(line + "\n")  # one write of one line: a reader, or a second writer, never sees half of it
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise InputFileError("record", path, f"cannot be written: {reason}") from None
+
+
+def _target(path: str) -> Path:
+    """Where a path leads; InputFileError where it cannot even be looked at."""
+    try:
+        target = Path(os.path.realpath(path))
+        target.is_dir()
+    except OSError as error:  # a name that is too long, a folder that may not be entered
+        raise InputFileError("output", path, f"cannot be written: {_reason(error)}") from None
+    except ValueError:  # a null byte
+        raise InputFileError("output", path, "is not a path; name a file") from None
+    return target
+
+
+def _reason(error: OSError) -> str:
+    return (error.strerror or str(error)).lower()
+
+
+def _is_replaced(target: Path) -> bool:
+    return target.is_file() or not target.exists()
+
+
+def _replace(target: Path, text: str) -> None:
+    beside = target.with_name(f".{target.name[:100]}.{os.urandom(4).hex()}.part")
+    try:
+        beside.write_text(text, encoding="utf-8")
+        if target.exists():
+            beside.chmod(stat.S_IMODE(target.stat().st_mode))
+        beside.replace(target)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            beside.unlink()
+        raise

@@ -1,0 +1,433 @@
+"""An answer as sentences and grids of text: what is shown, in which words, before it is known where.
+
+The writers of `table.py` and `serialize.py` draw the same page for a terminal, a pipe or markdown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import singledispatch
+from typing import Any, Literal
+
+from diymodel.config import DIYConfig
+from solver.memory.budget import MemoryReport
+from solver.query import DEFAULT_TOKENS, OPTIONS, Query
+from solver.recipe import Recipe
+from solver.report.answers import (
+    Answer,
+    CountAnswer,
+    DevicesAnswer,
+    MemoryAnswer,
+    PresetsAnswer,
+    RankAnswer,
+    VerifyAnswer,
+)
+from solver.solution import Candidate, NearMiss, Solution, Status, Verification
+from solver.units import GIB, exact_count, short_bytes, short_count
+
+NONE = "-"
+"""What stands where there is nothing."""
+
+TIED = "="
+"""The mark of a candidate that the law cannot tell from rank 1."""
+
+IN_NATS = f"Loss and score in nats, lower is better; {TIED} marks what the law cannot tell from rank 1."
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column of a grid."""
+
+    title: str
+    kind: Literal["number", "word", "text"] = "number"
+    """Numbers stand at the right; a text may be broken into lines, the others never are."""
+    optional: bool = False
+    """Left out first where a terminal is too narrow."""
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """Cells of text under titles."""
+
+    title: str
+    columns: tuple[Column, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+Page = Sequence[str | Grid]
+"""Sentences and grids, in order."""
+
+
+@singledispatch
+def page(answer: Answer) -> Page:
+    """The page of an answer."""
+    raise AssertionError(f"no page for {type(answer).__name__}")
+
+
+def _grid(title: str, columns: Iterable[Column], rows: Iterable[Sequence[str]]) -> Grid:
+    """A grid without the columns that have nothing to say in any row."""
+    columns, rows = tuple(columns), [tuple(row) for row in rows]
+    kept = [index for index in range(len(columns)) if any(row[index] != NONE for row in rows)]
+    return Grid(title, tuple(columns[i] for i in kept), tuple(tuple(row[i] for i in kept) for row in rows))
+
+
+# solve
+
+
+@page.register(Solution)
+def _solution(answer: Solution) -> Page:
+    blocks: list[str | Grid] = [f"{_query_line(answer.query)}\nRecipe: {_query_recipe(answer.query)}"]
+    if answer.status is Status.INFEASIBLE:
+        blocks += [answer.message, *_nearest(answer)]
+    else:
+        blocks += [_candidates(answer), f"Memory is predicted. {IN_NATS}"]
+        blocks += _verifications(answer.candidates)
+    return [*blocks, _stats_line(answer)]
+
+
+def _query_line(query: Query) -> str:
+    wanted = []
+    if query.target_params is not None:
+        wanted.append(f"target {exact_count(query.target_params)} within {100 * query.tolerance:g}%")
+    if query.vram_bytes is not None:
+        wanted.append(f"budget {both_bytes(query.vram_bytes)}")
+    if query.tokens_per_param is not None:
+        wanted.append(f"{query.tokens_per_param:g} tokens a parameter")
+    else:
+        wanted.append(f"{exact_count(query.tokens or DEFAULT_TOKENS)} tokens")
+    for name, word in OPTIONS.items():
+        axis = query.axis(name)
+        if axis is not None:
+            wanted.append(f"{word} {','.join(map(str, axis)) if isinstance(axis, tuple) else axis}")
+    if not query.tie_embeddings:
+        wanted.append("untied head")
+    return f"Query: {', '.join(wanted)}"
+
+
+def _query_recipe(query: Query) -> str:
+    return recipe_line(query.recipe, "as many sequences as fit" if query.largest_micro_batch else "")
+
+
+def recipe_line(recipe: Recipe, micro_batch: str = "") -> str:
+    """A recipe in one line, in the words of the command line."""
+    words: list[str] = [recipe.mode, recipe.precision]
+    if recipe.mode == "train":
+        words += [recipe.optimizer, f"checkpointing {recipe.checkpointing}", f"{recipe.loss} loss"]
+    sequences = micro_batch or f"micro-batch {recipe.micro_batch}"
+    words += [f"{recipe.attention} attention", f"{sequences} of {recipe.seq_len:,} tokens"]
+    return ", ".join(words)
+
+
+SHAPE = (
+    Column("layers"),
+    Column("hidden"),
+    Column("heads /kv"),
+    Column("head dim", optional=True),
+    Column("intermediate"),
+)
+
+
+def _shape_cells(config: DIYConfig) -> list[str]:
+    return [
+        str(config.num_layers),
+        str(config.hidden_size),
+        f"{config.num_heads}/{config.num_kv_heads}",
+        str(config.head_dim),
+        str(config.intermediate_size),
+    ]
+
+
+def _candidates(answer: Solution) -> Grid:
+    columns = (
+        Column("#"),
+        *SHAPE,
+        Column("params"),
+        Column("off target"),
+        Column("micro- batch"),
+        Column("peak GiB"),
+        Column("device GiB"),
+        Column("verdict", "word"),
+        Column("loss"),
+        Column("score", optional=True),
+    )
+    own_batch = answer.query.largest_micro_batch
+    return _grid("", columns, (_candidate_cells(candidate, own_batch) for candidate in answer.candidates))
+
+
+def _candidate_cells(candidate: Candidate, own_batch: bool) -> list[str]:
+    return [
+        _rank(candidate.rank, candidate.score.tie),
+        *_shape_cells(candidate.config),
+        short_count(candidate.params["total"]),
+        NONE if candidate.target_error is None else f"{100 * candidate.target_error:+.2f}%",
+        str(candidate.memory.recipe.micro_batch) if own_batch else NONE,
+        gib(candidate.memory.peak_bytes),
+        gib(candidate.memory.device_bytes),
+        candidate.memory.verdict or NONE,
+        f"{candidate.score.predicted_loss:.4f}",
+        f"{candidate.score.total:.4f}",
+    ]
+
+
+def _rank(rank: int, tie: bool) -> str:
+    return f"{rank}{TIED}" if tie and rank > 1 else f"{rank} "
+
+
+def _nearest(answer: Solution) -> Page:
+    blocks: list[str | Grid] = []
+    if answer.nearest:
+        columns = (*SHAPE, Column("params"), Column("device GiB"), Column("breaks", "text"))
+        blocks.append(_grid("Nearest misses", columns, (_miss_cells(miss) for miss in answer.nearest)))
+    if answer.largest_target_that_fits is not None:
+        fits = answer.largest_target_that_fits
+        blocks.append(f"The largest target that fits: {short_count(fits)} ({fits:,} params).")
+    return blocks
+
+
+def _miss_cells(miss: NearMiss) -> list[str]:
+    return [*_shape_cells(miss.config), short_count(miss.params), gib(miss.device_bytes), "; ".join(miss.breaks)]
+
+
+def _stats_line(answer: Solution) -> str:
+    stats = answer.stats
+    band = f", {stats.in_band:,} within the tolerance" if answer.query.target_params is not None else ""
+    fit = f", {stats.fitting:,} that fit" if answer.query.vram_bytes is not None else ""
+    return f"{stats.lattice:,} shapes in the lattice{band}{fit}; solved in {1000 * stats.seconds:,.0f} ms."
+
+
+# verifications, of candidates and of files
+
+VERIFICATION = (
+    Column("device", "word"),
+    Column("counted"),
+    Column("count", "word"),
+    Column("forward", "word", optional=True),
+    Column("first loss", optional=True),
+    Column("simulated GiB"),
+    Column("measured GiB"),
+    Column("step s", optional=True),
+    Column("tokens/s"),
+    Column("note", "text"),
+)
+
+RATIOS = "In brackets: predicted / simulated, predicted / measured."
+
+
+def _verification_cells(verification: Verification) -> list[str]:
+    measured = verification.measured or {}
+    return [
+        verification.device,
+        f"{verification.params['counted']:,}",
+        "count ok" if verification.params["equal"] else "differs",
+        {True: "finite", False: "not finite", None: NONE}[verification.forward_finite],
+        _number(verification.loss, ".2f"),
+        _peak(verification.simulated or {}),
+        _peak(measured),
+        _number(measured.get("step_seconds"), ".3f"),
+        _number(measured.get("tokens_per_second"), ",.0f"),
+        _verification_note(verification),
+    ]
+
+
+def _verification_note(verification: Verification) -> str:
+    if verification.agrees:
+        return verification.note or NONE
+    return f"DISAGREES: {verification.note}" if verification.note else "DISAGREES"
+
+
+def _peak(memory: Mapping[str, Any]) -> str:
+    """A simulated or measured peak, with predicted / peak in brackets."""
+    if memory.get("peak_bytes") is None:
+        return NONE
+    return gib(memory["peak_bytes"]) + ("" if memory.get("ratio") is None else f" ({memory['ratio']:.3f})")
+
+
+def _verification_page(title: str, first: Column, rows: Sequence[Sequence[str]]) -> Page:
+    grid = _grid(title, (first, *VERIFICATION), rows)
+    has_ratio = any("(" in cell for row in rows for cell in row[6:8])
+    return [grid, RATIOS] if has_ratio else [grid]
+
+
+def _verifications(candidates: Sequence[Candidate]) -> Page:
+    built = [candidate for candidate in candidates if candidate.verification]
+    if not built:
+        return []
+    rows = [
+        [f"{candidate.rank} ", *_verification_cells(candidate.verification)]
+        for candidate in built
+        if candidate.verification
+    ]
+    return _verification_page("Verified", Column("#"), rows)
+
+
+@page.register(VerifyAnswer)
+def _verify(answer: VerifyAnswer) -> Page:
+    rows = [[verified.source, *_verification_cells(verified.verification)] for verified in answer.configs]
+    return _verification_page("", Column("config", "word"), rows)
+
+
+# the other commands
+
+
+@page.register(CountAnswer)
+def _count(answer: CountAnswer) -> Page:
+    components = ("total", "embedding", "attention", "mlp", "norm", "lm_head")
+    rows = []
+    for counted in answer.configs:
+        cells = ["not counted"] if counted.params is None else [f"{counted.params[name]:,}" for name in components]
+        rows.append((counted.source, *cells, *[NONE] * (len(components) - len(cells))))
+    return [Grid("", (Column("config", "word"), *map(Column, components)), tuple(rows))]
+
+
+@page.register(MemoryAnswer)
+def _memory(answer: MemoryAnswer) -> Page:
+    report = answer.report
+    blocks: list[str | Grid] = [
+        f"{answer.source}: {shape_line(answer.config)}\nRecipe: {recipe_line(report.recipe)}",
+        _moments(report.moments, report.binding),
+        f"Peak {short_bytes(report.peak_bytes)} at {report.binding}; "
+        f"{short_bytes(report.device_bytes)} on the device, with allocator slack and CUDA context.",
+    ]
+    if report.budget_bytes is not None:
+        blocks.append(
+            f"Budget {both_bytes(report.budget_bytes)}: {_verdict_line(report)}. "
+            f"Largest micro-batch: {report.max_micro_batch or 'none'}."
+        )
+    if report.remedies:
+        columns = (
+            Column("change", "text"),
+            Column("saves GiB"),
+            Column("peak GiB"),
+            Column("fits", "word"),
+            Column("largest micro-batch"),
+        )
+        rows = [
+            [r.change, gib(r.saved_bytes), gib(r.peak_bytes), "yes" if r.fits else "no", str(r.max_micro_batch)]
+            for r in report.remedies
+        ]
+        blocks.append(_grid("What would make it fit", columns, rows))
+    return blocks
+
+
+def _verdict_line(report: MemoryReport) -> str:
+    reserve, over = short_bytes(report.reserve_bytes), report.device_bytes - (report.budget_bytes or 0)
+    if report.verdict == "does not fit":
+        return f"does not fit, by {short_bytes(over)}"
+    return (
+        f"fits, with the reserve of {reserve}"
+        if report.verdict == "fits"
+        else f"uncertain, without the reserve of {reserve}"
+    )
+
+
+def shape_line(config: DIYConfig) -> str:
+    """A config in one line."""
+    more = [word for word, on in (("qkv bias", config.qkv_bias), ("qk norm", config.qk_norm)) if on]
+    more += [] if config.final_norm else ["no final norm"]
+    return ", ".join(
+        [
+            f"{config.num_layers} layers of {config.hidden_size}",
+            f"heads {config.num_heads}/{config.num_kv_heads} of {config.head_dim}",
+            f"intermediate {config.intermediate_size}",
+            f"vocab {config.vocab_size} {'tied' if config.tie_embeddings else 'untied'}",
+            *more,
+        ]
+    )
+
+
+def _moments(moments: Mapping[str, Mapping[str, int]], binding: str) -> Grid:
+    """Parts down, moments across; the binding moment is marked. Parts that are nowhere are left out."""
+    parts = [part for part in next(iter(moments.values())) if part != "total"]
+    seen = [part for part in parts if any(moments[moment][part] for moment in moments)]
+    columns = (
+        Column("GiB", "word"),
+        *(Column(f"{moment} *" if moment == binding else moment) for moment in moments),
+    )
+    rows = [(part, *(gib(moments[moment][part]) for moment in moments)) for part in (*seen, "total")]
+    return Grid("Predicted memory by moment (* binds)", columns, tuple(rows))
+
+
+@page.register(RankAnswer)
+def _rank_answer(answer: RankAnswer) -> Page:
+    terms = list(answer.configs[0].score.terms) if answer.configs else []
+    columns = (
+        Column("#"),
+        Column("index"),
+        *SHAPE,
+        Column("vocab", optional=True),
+        Column("tokens"),
+        *(Column(term.replace("_", " "), optional=True) for term in terms),
+        Column("score"),
+    )
+    rows = [
+        [
+            _rank(ranked.rank, ranked.score.tie),
+            str(ranked.index),
+            *_shape_cells(ranked.config),
+            str(ranked.config.vocab_size),
+            NONE if answer.tokens else exact_count(ranked.tokens),
+            *(f"{ranked.score.terms[term]:.4f}" for term in terms),
+            f"{ranked.score.total:.4f}",
+        ]
+        for ranked in answer.configs
+    ]
+    assumed = f"Ranked at {exact_count(answer.tokens)} tokens." if answer.tokens else "Ranked at each config's tokens."
+    return [_grid("", columns, rows), f"{assumed} {IN_NATS}"]
+
+
+@page.register(DevicesAnswer)
+def _devices(answer: DevicesAnswer) -> Page:
+    columns = (
+        Column("name", "word"),
+        Column("card", "word"),
+        Column("GB"),
+        Column("GiB"),
+        Column("source", "text"),
+    )
+    rows = [
+        [card.name, card.title, f"{card.memory_bytes / 1e9:.2f}", gib(card.memory_bytes), card.source]
+        for card in answer.devices
+    ]
+    return [_grid("", columns, rows), "Give a name as --gpu, or any other size as --vram."]
+
+
+@page.register(PresetsAnswer)
+def _presets(answer: PresetsAnswer) -> Page:
+    columns = (
+        Column("name", "word"),
+        Column("params"),
+        Column("published", optional=True),
+        *SHAPE,
+        Column("vocab"),
+        Column("head", "word"),
+    )
+    rows = [
+        [
+            preset.name,
+            short_count(preset.params),
+            preset.published,
+            *_shape_cells(preset.config),
+            str(preset.config.vocab_size),
+            "tied" if preset.config.tie_embeddings else "untied",
+        ]
+        for preset in answer.presets
+    ]
+    return [_grid("", columns, rows), "Give a name in place of a FILE; the sources are in --format json."]
+
+
+# numbers
+
+
+def gib(value: int) -> str:
+    """Bytes in GiB, without the unit."""
+    return "0" if value == 0 else f"{value / GIB:.{2 if value >= GIB / 10 else 3}f}"
+
+
+def both_bytes(value: int) -> str:
+    """Bytes in both spellings: 24 GB (22.35 GiB)."""
+    return f"{value / 1e9:.4g} GB ({short_bytes(value)})"
+
+
+def _number(value: float | None, form: str) -> str:
+    return NONE if value is None else format(value, form)

@@ -1,0 +1,177 @@
+"""Answers for programs and documents: JSON, CSV, markdown."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+from functools import singledispatch
+from typing import Any
+
+from solver.report.answers import (
+    Answer,
+    CountAnswer,
+    DevicesAnswer,
+    MemoryAnswer,
+    PresetsAnswer,
+    RankAnswer,
+    VerifyAnswer,
+)
+from solver.report.layout import Grid, Page
+from solver.solution import Candidate, Solution, Verification
+
+Record = dict[str, Any]
+"""One row: column -> plain value."""
+
+
+def to_json(answer: Answer) -> str:
+    return json.dumps(answer.to_dict(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def to_csv(answer: Answer) -> str:
+    """A header and one row per candidate, config, moment, card or preset. Empty cells are None."""
+    rows = records(answer)
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n", restval="")
+    writer.writeheader()
+    writer.writerows({name: _csv_value(value) for name, value in row.items()} for row in rows)
+    return text.getvalue()
+
+
+def _csv_value(value: object) -> object:
+    return str(value).lower() if isinstance(value, bool) else value
+
+
+def to_markdown(page: Page) -> str:
+    blocks = [block if isinstance(block, str) else _markdown_grid(block) for block in page]
+    return "\n\n".join(blocks) + "\n"
+
+
+def _markdown_grid(grid: Grid) -> str:
+    titles = [column.title.replace(" /", "/") for column in grid.columns]
+    rules = ["---:" if column.kind == "number" else ":---" for column in grid.columns]
+    lines = [f"| {' | '.join(map(_markdown_cell, row))} |" for row in (titles, rules, *grid.rows)]
+    return "\n".join([f"**{grid.title}**", "", *lines] if grid.title else lines)
+
+
+def _markdown_cell(text: str) -> str:
+    return text.strip().replace("|", "\\|").replace("\n", " ")
+
+
+@singledispatch
+def records(answer: Answer) -> Sequence[Record]:
+    """An answer as flat rows, every column in every row that has it."""
+    raise AssertionError(f"no records for {type(answer).__name__}")
+
+
+@records.register(Solution)
+def _solution(answer: Solution) -> Sequence[Record]:
+    return [_candidate(candidate) for candidate in answer.candidates] or [
+        {**miss.config.to_dict(), "params_total": miss.params, "device_bytes": miss.device_bytes,
+         "breaks": "; ".join(miss.breaks)}
+        for miss in answer.nearest
+    ]  # fmt: skip
+
+
+def _candidate(candidate: Candidate) -> Record:
+    memory = candidate.memory
+    return {
+        "rank": candidate.rank,
+        **candidate.config.to_dict(),
+        **{f"params_{component}": value for component, value in candidate.params.items()},
+        "target_error": candidate.target_error,
+        "peak_bytes": memory.peak_bytes,
+        "device_bytes": memory.device_bytes,
+        "binding": memory.binding,
+        "budget_bytes": memory.budget_bytes,
+        "verdict": memory.verdict,
+        "max_micro_batch": memory.max_micro_batch,
+        "predicted_loss": candidate.score.predicted_loss,
+        "score": candidate.score.total,
+        "tie": candidate.score.tie,
+        **{f"term_{term}": value for term, value in candidate.score.terms.items()},
+        **(_verification(candidate.verification) if candidate.verification else {}),
+    }
+
+
+def _verification(verification: Verification) -> Record:
+    simulated, measured = verification.simulated or {}, verification.measured or {}
+    return {
+        "verified_on": verification.device,
+        "params_predicted": verification.params["predicted"],
+        "params_counted": verification.params["counted"],
+        "params_equal": verification.params["equal"],
+        "forward_finite": verification.forward_finite,
+        "first_loss": verification.loss,
+        "simulated_peak_bytes": simulated.get("peak_bytes"),
+        "simulated_ratio": simulated.get("ratio"),
+        "measured_peak_bytes": measured.get("peak_bytes"),
+        "measured_reserved_bytes": measured.get("reserved_bytes"),
+        "measured_ratio": measured.get("ratio"),
+        "step_seconds": measured.get("step_seconds"),
+        "tokens_per_second": measured.get("tokens_per_second"),
+        "agrees": verification.agrees,
+        "note": verification.note,
+    }
+
+
+@records.register(CountAnswer)
+def _count(answer: CountAnswer) -> Sequence[Record]:
+    return [{"source": counted.source, **(counted.params or {"error": counted.error})} for counted in answer.configs]
+
+
+@records.register(MemoryAnswer)
+def _memory(answer: MemoryAnswer) -> Sequence[Record]:
+    report = answer.report
+    return [
+        {
+            "source": answer.source,
+            "moment": moment,
+            "binding": moment == report.binding,
+            **parts,
+            "peak_bytes": report.peak_bytes,
+            "device_bytes": report.device_bytes,
+            "budget_bytes": report.budget_bytes,
+            "verdict": report.verdict,
+            "max_micro_batch": report.max_micro_batch,
+        }
+        for moment, parts in report.moments.items()
+    ]
+
+
+@records.register(VerifyAnswer)
+def _verify(answer: VerifyAnswer) -> Sequence[Record]:
+    return [{"source": verified.source, **_verification(verified.verification)} for verified in answer.configs]
+
+
+@records.register(RankAnswer)
+def _rank(answer: RankAnswer) -> Sequence[Record]:
+    return [
+        {
+            "rank": ranked.rank,
+            "index": ranked.index,
+            **ranked.config.to_dict(),
+            "tokens": ranked.tokens,
+            "predicted_loss": ranked.score.predicted_loss,
+            "score": ranked.score.total,
+            "tie": ranked.score.tie,
+            **{f"term_{term}": value for term, value in ranked.score.terms.items()},
+        }
+        for ranked in answer.configs
+    ]
+
+
+@records.register(DevicesAnswer)
+def _devices(answer: DevicesAnswer) -> Sequence[Record]:
+    return [device.to_dict() for device in answer.devices]
+
+
+@records.register(PresetsAnswer)
+def _presets(answer: PresetsAnswer) -> Sequence[Record]:
+    return [
+        {"name": preset.name, "params": preset.params, "published": preset.published, "source": preset.source,
+         **preset.config.to_dict()}
+        for preset in answer.presets
+    ]  # fmt: skip

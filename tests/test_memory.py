@@ -1,0 +1,124 @@
+"""Verdicts and remedies mean what they say: each is tried, and does what it promises."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from diymodel.config import DIYConfig
+from solver import Recipe, counts, memory
+from solver.errors import RecipeError
+from solver.memory import budget
+
+CONFIG = DIYConfig(hidden_size=1024, num_layers=29, num_heads=16, intermediate_size=4096, max_seq_len=2048)
+LARGE = Recipe(micro_batch=16)
+BUDGET = 24 * 10**9
+
+
+def test_states_of_adamw_in_float32_are_16_bytes_a_parameter() -> None:
+    """4 of weights, 4 of gradients, 8 of optimizer states: before activations, and up to the allocator's rounding."""
+    step = memory.report(CONFIG, Recipe(precision="32-true")).moments["optimizer_step"]
+    states = step["weights"] + step["gradients"] + step["optimizer"]
+    assert states == pytest.approx(16 * counts.total(CONFIG), rel=1e-3)
+
+
+def test_totals_are_the_sums_of_the_parts() -> None:
+    for mode in ("train", "infer"):
+        report = memory.report(CONFIG, Recipe(mode=mode))  # type: ignore[arg-type]
+        for parts in report.moments.values():
+            assert parts["total"] == sum(value for part, value in parts.items() if part != "total")
+            assert set(parts) == {"total", *memory.PARTS}
+        assert report.peak_bytes == report.moments[report.binding]["total"]
+        assert report.peak_bytes == max(parts["total"] for parts in report.moments.values())
+
+
+def test_verdict_has_three_steps() -> None:
+    peak = 10 * 10**9
+    needed = budget.device_bytes(peak)
+    assert needed > peak + budget.CUBLAS_WORKSPACE_BYTES + budget.CUDA_CONTEXT_BYTES
+    assert budget.verdict(peak, needed - 1) == "does not fit"
+    assert budget.verdict(peak, needed) == "uncertain"
+    assert budget.verdict(peak, needed + budget.reserve_bytes(peak) - 1) == "uncertain"
+    assert budget.verdict(peak, needed + budget.reserve_bytes(peak)) == "fits"
+
+
+@given(st.integers(1, 10**13), st.integers(1, 10**12))
+def test_more_peak_never_fits_better(peak: int, more: int) -> None:
+    assert budget.device_bytes(peak + more) > budget.device_bytes(peak)
+    order = ["fits", "uncertain", "does not fit"]
+    assert order.index(budget.verdict(peak, BUDGET)) <= order.index(budget.verdict(peak + more, BUDGET))
+
+
+def test_a_config_that_fits_needs_no_remedy() -> None:
+    assert memory.report(CONFIG, Recipe(), BUDGET).remedies == ()
+    assert memory.report(CONFIG, LARGE).remedies == ()
+
+
+def words(change: str) -> dict[str, str]:
+    """The options of a remedy's text, as words for `Recipe.parse`."""
+    parts = change.replace(" with gradient accumulation", "").split(" + ")
+    return {option.removeprefix("--").replace("-", "_"): value for option, value in (part.split() for part in parts)}
+
+
+def changed(recipe: Recipe, change: str) -> Recipe:
+    given_words = words(change)
+    numbers = {name: int(value) for name, value in given_words.items() if value.isdigit()}
+    return Recipe.parse(**{**recipe.to_dict(), **given_words, **numbers})
+
+
+@pytest.mark.parametrize(
+    ("recipe", "vram"),
+    [
+        (LARGE, BUDGET),
+        (replace(LARGE, attention="eager", optimizer="adamw-foreach", precision="32-true"), BUDGET),
+        (replace(LARGE, optimizer="adamw-foreach"), 8 * 10**9),
+        (Recipe(mode="infer", micro_batch=64, precision="32-true"), 4 * 10**9),
+    ],
+)
+def test_every_remedy_does_what_it_promises(recipe: Recipe, vram: int) -> None:
+    report = memory.report(CONFIG, recipe, vram)
+    assert report.verdict == "does not fit"
+    assert report.remedies
+    for remedy in report.remedies:
+        assert remedy.saved_bytes == report.peak_bytes - remedy.peak_bytes > 0
+        assert remedy.fits == (budget.device_bytes(remedy.peak_bytes) <= vram)
+        if remedy.change.startswith("--"):
+            tried = changed(recipe, remedy.change)
+            again = memory.report(CONFIG, tried, vram)
+            assert again.peak_bytes == remedy.peak_bytes
+            assert again.max_micro_batch == remedy.max_micro_batch
+
+
+def test_fewer_layers_are_as_many_as_fit() -> None:
+    remedy = memory.report(CONFIG, LARGE, BUDGET).remedies[-1]
+    layers = int(remedy.change.split()[0])
+    assert memory.report(replace(CONFIG, num_layers=layers), LARGE, BUDGET).verdict != "does not fit"
+    assert memory.report(replace(CONFIG, num_layers=layers + 1), LARGE, BUDGET).verdict == "does not fit"
+
+
+def test_a_combination_is_named_only_where_no_single_change_is_enough() -> None:
+    for vram in range(3, 24):
+        remedies = memory.report(CONFIG, LARGE, vram * 10**9).remedies
+        single = [remedy for remedy in remedies if remedy.change.startswith("--") and " + " not in remedy.change]
+        combined = [remedy for remedy in remedies if " + " in remedy.change]
+        assert len(combined) <= 1
+        if combined:
+            assert combined[0].fits
+            assert not any(remedy.fits for remedy in single)
+
+
+@given(st.integers(1, 64), st.integers(1, 64))
+def test_memory_grows_with_every_size(micro_batch: int, more: int) -> None:
+    small = Recipe(micro_batch=micro_batch, seq_len=256)
+    large = replace(small, micro_batch=micro_batch + more)
+    assert memory.peak_bytes(CONFIG, large) >= memory.peak_bytes(CONFIG, small)
+    deeper = replace(CONFIG, num_layers=CONFIG.num_layers + more)
+    assert memory.peak_bytes(deeper, small) > memory.peak_bytes(CONFIG, small)
+
+
+def test_a_sequence_beyond_the_config_is_refused() -> None:
+    with pytest.raises(RecipeError, match="seq=4096"):
+        memory.report(CONFIG, Recipe(seq_len=4096))

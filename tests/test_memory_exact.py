@@ -1,0 +1,117 @@
+"""The closed form equals the dry run to the byte, part by part, for every recipe and every shape that can be drawn."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from diymodel import DIYConfig
+from solver.memory import PARTS, peak_bytes, predict
+from solver.memory.moments import Shape, _broadcast
+from solver.recipe import Recipe
+from solver.verify.dry_run import simulate
+
+
+@st.composite
+def shapes(draw: st.DrawFn) -> DIYConfig:
+    """Small shapes of every kind: narrow and wide feed-forwards, heads that are padded or have no fast kernel."""
+    kv_heads = draw(st.integers(1, 3))
+    return DIYConfig(
+        vocab_size=draw(st.sampled_from([5, 300, 4000])),
+        hidden_size=draw(st.sampled_from([6, 64, 200])),
+        num_layers=draw(st.integers(1, 3)),
+        num_heads=kv_heads * draw(st.integers(1, 3)),
+        num_kv_heads=kv_heads,
+        head_dim=draw(st.sampled_from([2, 4, 8, 24, 64, 136, 264])),
+        intermediate_size=draw(st.sampled_from([3, 100, 900])),
+        max_seq_len=2100,
+        dropout=draw(st.sampled_from([0.0, 0.1])),
+        tie_embeddings=draw(st.booleans()),
+        qkv_bias=draw(st.booleans()),
+        qk_norm=draw(st.booleans()),
+        final_norm=draw(st.booleans()),
+    )
+
+
+@st.composite
+def recipes(draw: st.DrawFn, mode: str = "train") -> Recipe:
+    """Every word, and token counts on both sides of the blocks that kernels and chunks work in."""
+    seq_len = draw(st.sampled_from([2, 31, 128, 700, 2100]))
+    return Recipe(
+        mode=mode,  # type: ignore[arg-type]
+        precision=draw(st.sampled_from(["32-true", "bf16-mixed", "16-mixed", "bf16-true"])),
+        optimizer=draw(st.sampled_from(["adamw", "adamw-foreach", "sgd", "sgd-momentum"])),
+        micro_batch=draw(st.integers(1, 3)),
+        seq_len=seq_len,
+        checkpointing=draw(st.sampled_from(["none", "full"])),
+        attention=draw(st.sampled_from(["sdpa", "eager"])),
+        loss=draw(st.sampled_from(["plain", "chunked"])),
+        prompt=draw(st.none() | st.sampled_from([1, seq_len // 2, seq_len])) if mode == "infer" else None,
+    )
+
+
+def simulated(config: DIYConfig, recipe: Recipe) -> dict[str, dict[str, int]]:
+    moments = simulate(config, recipe).moments
+    return {moment: {part: figures[part] for part in PARTS} for moment, figures in moments.items()}
+
+
+@given(shapes(), recipes())
+@settings(max_examples=40, derandomize=True, deadline=None)
+def test_training_is_exact(config: DIYConfig, recipe: Recipe) -> None:
+    assert predict(config, recipe) == simulated(config, recipe)
+
+
+@given(shapes(), recipes(mode="infer"))
+@settings(max_examples=30, derandomize=True, deadline=None)
+def test_serving_is_exact(config: DIYConfig, recipe: Recipe) -> None:
+    assert predict(config, recipe) == simulated(config, recipe)
+
+
+def test_a_70b_shape_is_exact() -> None:
+    config = DIYConfig(
+        vocab_size=128_256,
+        hidden_size=8192,
+        num_layers=80,
+        num_heads=64,
+        num_kv_heads=8,
+        intermediate_size=28_672,
+        max_seq_len=8192,
+        tie_embeddings=False,
+    )
+    for words in ({}, {"checkpointing": "full", "loss": "chunked"}, {"mode": "infer", "precision": "bf16-true"}):
+        recipe = Recipe.parse(seq_len=8192, micro_batch=4, **words)
+        assert predict(config, recipe) == simulated(config, recipe)
+
+
+def column_shape(configs: list[DIYConfig]) -> Shape:
+    """The shapes as arrays, with the flags of the first one."""
+    columns: dict[str, Any] = {
+        name: np.array([getattr(config, name) for config in configs])
+        for name in (
+            "vocab_size", "hidden_size", "num_layers", "num_heads", "num_kv_heads", "head_dim", "intermediate_size",
+        )
+    }  # fmt: skip
+    return replace(_broadcast(configs[0]), **columns)
+
+
+@given(st.lists(shapes(), min_size=1, max_size=12), st.sampled_from(["train", "infer"]).flatmap(recipes))
+@settings(max_examples=60, derandomize=True, deadline=None)
+def test_arrays_say_what_ints_say(configs: list[DIYConfig], recipe: Recipe) -> None:
+    flags = ("dropout", "tie_embeddings", "qkv_bias", "qk_norm", "final_norm")
+    configs = [replace(config, **{flag: getattr(configs[0], flag) for flag in flags}) for config in configs]
+    columns = column_shape(configs)
+    together, peaks = predict(columns, recipe), peak_bytes(columns, recipe)
+    for row, config in enumerate(configs):
+        alone = predict(config, recipe)
+        assert {moment: {part: int(v[row]) for part, v in parts.items()} for moment, parts in together.items()} == alone
+        assert peak_bytes(config, recipe) == peaks[row] == max(sum(parts.values()) for parts in alone.values())
+
+
+def test_huge_shapes_are_exact_in_ints() -> None:
+    config = DIYConfig(hidden_size=2**20, num_layers=2**20, num_heads=2**10, intermediate_size=2**24, max_seq_len=2**20)
+    recipe = Recipe(seq_len=2**20, micro_batch=16)
+    assert peak_bytes(config, recipe) > 2**63  # beyond int64, and no overflow

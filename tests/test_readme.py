@@ -1,0 +1,115 @@
+"""README.md is true: its commands run and print what it shows, its examples run, its tree is the tree.
+
+DIYSOLVE_REFRESH=1 pytest writes the outputs anew.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+README = ROOT / "README.md"
+TEXT = README.read_text(encoding="utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", TEXT, re.MULTILINE | re.DOTALL)
+
+
+def steady(text: str) -> str:
+    """Without what differs from run to run."""
+    return re.sub(r"solved in [\d,]+ ms", "solved in 11 ms", text)
+
+
+def run(command: str) -> str:
+    """stdout of a `diysolve ...` line, as it prints into a pipe."""
+    program, *arguments = shlex.split(command)
+    assert program == "diysolve", "only the project's own command is run here"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run(
+        [sys.executable, "-m", "cli", *arguments],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env=environment,
+        check=False,
+    )
+    assert "Traceback" not in done.stderr
+    return steady(done.stdout)
+
+
+@pytest.mark.parametrize("block", blocks("console"), ids=lambda block: block.splitlines()[0].removeprefix("$ "))
+def test_commands_print_what_is_shown(block: str) -> None:
+    command, _, shown = block.partition("\n")
+    printed = run(command.removeprefix("$ "))
+    if os.environ.get("DIYSOLVE_REFRESH"):
+        text = README.read_text(encoding="utf-8")
+        README.write_text(
+            text.replace(f"```console\n{block}```", f"```console\n{command}\n{printed}```"), encoding="utf-8"
+        )
+    else:
+        assert printed == shown
+
+
+@pytest.mark.parametrize("block", blocks("python"), ids=lambda block: block.splitlines()[0])
+def test_examples_run(block: str) -> None:
+    done = subprocess.run([sys.executable, "-c", block], capture_output=True, text=True, cwd=ROOT, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout
+
+
+def test_main_run_explains_every_column() -> None:
+    table = blocks("console")[0]
+    explained = set(re.findall(r"^\| `(.+?)` \|", TEXT, re.MULTILINE))
+    headers = [
+        line
+        for line, below in zip(table.splitlines(), table.splitlines()[1:], strict=False)
+        if set(below) == {"-", " "}
+    ]
+    titles = {title for header in headers for title in re.split(r" {2,}", header.strip())}
+    assert titles
+    assert titles <= explained
+
+
+def tree() -> dict[str, str]:
+    """path -> its line, from the block of the tree."""
+    paths, folder = {}, ""
+    for line in blocks("text")[0].splitlines():
+        name = line.split()[0]
+        indented = line.startswith("  ")
+        folder = folder if indented else name if name.endswith("/") else ""
+        paths[f"{folder}{name}" if indented else name] = line
+    return paths
+
+
+def test_tree_is_the_tree() -> None:
+    shown = set(tree())
+    missing = [path for path in shown if not (ROOT / path).exists()]
+    assert not missing
+    rooms = {
+        f"{package}/{path.name}{'/' if path.is_dir() else ''}"
+        for package in ("solver", "diymodel")
+        for path in (ROOT / package).iterdir()
+        if not path.name.startswith("__") and path.suffix != ".typed"
+    }
+    assert rooms <= shown
+
+
+def test_gates_begin_with_the_test_command() -> None:
+    command = "pip install uv && uv run pytest"
+    assert f"```sh\n{command}\n```" in TEXT
+    assert command in (ROOT / ".ci" / "run").read_text(encoding="utf-8").splitlines()
+
+
+def test_changelog_has_the_version() -> None:
+    changes = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    version = re.search(r'^version = "(.+)"', (ROOT / "pyproject.toml").read_text(encoding="utf-8"), re.MULTILINE)
+    assert version
+    assert f"## {version[1]} " in changes
