@@ -32,15 +32,6 @@ IN_PLACE_ON_REAL_TENSORS = {
 (isTensorSubclassLike in torch/csrc/autograd/FunctionsManual.cpp, for gather, max and others)."""
 
 
-IN_PLACE_ON_REAL_TENSORS = {
-    aten.scatter.src: aten.scatter_.src,
-    aten.scatter.value: aten.scatter_.value,
-    aten.scatter_add.default: aten.scatter_add_.default,
-}
-"""Backward formulas fill a new tensor of zeros in place, but on subclasses, and so on fake tensors, out of place
-(isTensorSubclassLike in torch/csrc/autograd/FunctionsManual.cpp, for gather, max and others)."""
-
-
 @dataclass(frozen=True, slots=True)
 class Instant:
     """Live bytes, in the order of PARTS, while the operator `op` runs."""
