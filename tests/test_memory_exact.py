@@ -6,11 +6,13 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from diymodel import DIYConfig, DIYForCausalLM
+from solver.errors import RecipeError
 from solver.memory import PARTS, peak_bytes, predict
 from solver.memory.moments import Shape, _broadcast
 from solver.recipe import Recipe
@@ -131,6 +133,14 @@ def test_8_bit_states_are_bitsandbytes_own() -> None:
         assert parts == {**plain[moment], "optimizer": expected}
     columns = predict(column_shape([config] * 2), Recipe(seq_len=64, optimizer="adamw-8bit"))
     assert {moment: {part: int(v[1]) for part, v in parts.items()} for moment, parts in columns.items()} == quantized
+
+
+def test_heads_without_a_fused_kernel_are_refused_by_name() -> None:
+    config = DIYConfig(head_dim=260)
+    with pytest.raises(RecipeError, match="head_dim of 260"):
+        predict(config, Recipe(seq_len=64))
+    for recipe in (Recipe(seq_len=64, attention="eager"), Recipe(seq_len=64, precision="32-true")):
+        assert predict(config, recipe) == simulated(config, recipe)
 
 
 def test_huge_shapes_are_exact_in_ints() -> None:

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from solver.counts import Int
+from solver.errors import RecipeError
 from solver.memory.ledger import Count, Instant, by_size
 from solver.memory.script import serving_script, training_script, whole_step
 from solver.memory.setting import Setting
@@ -146,8 +147,9 @@ def _setting(shape: Shape, recipe: Recipe) -> Setting:
 def kernel_of(head_dim: int, recipe: Recipe) -> str:
     """The attention that a card runs: the table in `solver.verify.dry_run.kernels`.
 
-    One corner of it is not exact: heads of more than 256 numbers that are no multiple of 8, in half precision, take the
-    math path in float32; eager stands in for it, up to a third less than the dry run.
+    Raises:
+        RecipeError: heads of more than 256 numbers that are no multiple of 8, in half precision. No fused kernel takes
+            them; the math path that torch falls to has no closed form here.
     """
     if recipe.attention == "eager":
         return "eager"
@@ -155,7 +157,13 @@ def kernel_of(head_dim: int, recipe: Recipe) -> str:
         return "efficient" if head_dim % 4 == 0 else "math"
     if head_dim <= MAX_FLASH_HEAD_DIM:
         return "flash" if head_dim % 8 == 0 else "padded"
-    return "efficient" if head_dim % 8 == 0 else "eager"
+    if head_dim % 8:
+        raise RecipeError(
+            "attention",
+            recipe.attention,
+            f"no fused kernel takes a head_dim of {head_dim} in 16 bits; use a multiple of 8, or attention eager",
+        )
+    return "efficient"
 
 
 def _first(value: Any) -> int:
