@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diymodel.config import DIYConfig
-from solver import counts, inverse
+from solver import counts, inverse, memory
 from solver.errors import QueryError
 from solver.query import OPTIONS, Axis, Query, Span
 
@@ -174,7 +174,8 @@ def lattice(query: Query) -> Lattice:
     """
     hidden = _values(query.hidden_size, HIDDEN)
     hidden, heads, head_dim = _heads(query, hidden)
-    hidden, heads, head_dim, kv_heads = _kv_heads(query, hidden, heads, head_dim)
+    runs = memory.has_kernel(head_dim, query.recipe)
+    hidden, heads, head_dim, kv_heads = _kv_heads(query, hidden[runs], heads[runs], head_dim[runs])
     vocab = _values(query.vocab_size, Span(VOCAB_STEP, 2**24, VOCAB_STEP))
     hidden, heads, head_dim, kv_heads = (np.tile(column, len(vocab)) for column in (hidden, heads, head_dim, kv_heads))
     vocab = np.repeat(vocab, len(hidden) // max(len(vocab), 1))
@@ -321,7 +322,7 @@ def _refuse(query: Query) -> None:
         text,
         "no shape satisfies them all: heads must divide hidden into an even head_dim (unless head_dim is given too), "
         "kv_heads must divide heads, and a range holds only multiples of its step (64 for hidden and intermediate); "
-        "loosen one of them",
+        "a head_dim above 256 is a multiple of 8 (else --attention eager); loosen one of them",
     )
 
 

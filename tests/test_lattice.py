@@ -76,6 +76,12 @@ def test_a_fixed_width_and_heads_override_the_head_dims() -> None:
     assert set(grid.columns.head_dim.tolist()) == {48}
 
 
+def test_heads_that_no_fused_kernel_takes_are_not_on_the_lattice() -> None:
+    words = {"target": "100M", "hidden": "1040,1088", "heads": "4"}
+    assert set(lattice(Query.parse(**words)).columns.head_dim.tolist()) == {272}
+    assert set(lattice(Query.parse(**words, attention="eager")).columns.head_dim.tolist()) == {260, 272}
+
+
 def test_a_width_off_the_grid_still_has_heads() -> None:
     grid = lattice(Query.parse(target="100M", hidden="700"))
     assert set(grid.columns.head_dim.tolist()) == {50, 70, 100, 140}

@@ -157,13 +157,23 @@ def kernel_of(head_dim: int, recipe: Recipe) -> str:
         return "efficient" if head_dim % 4 == 0 else "math"
     if head_dim <= MAX_FLASH_HEAD_DIM:
         return "flash" if head_dim % 8 == 0 else "padded"
-    if head_dim % 8:
+    if not has_kernel(head_dim, recipe):
         raise RecipeError(
             "attention",
             recipe.attention,
             f"no fused kernel takes a head_dim of {head_dim} in 16 bits; use a multiple of 8, or attention eager",
         )
     return "efficient"
+
+
+def has_kernel(head_dim: Any, recipe: Recipe) -> Any:
+    """False for heads that `kernel_of` refuses."""
+    return (
+        (recipe.attention == "eager")
+        | (compute_bytes(recipe) == 4)
+        | (head_dim <= MAX_FLASH_HEAD_DIM)
+        | (head_dim % 8 == 0)
+    )
 
 
 def _first(value: Any) -> int:
