@@ -113,11 +113,13 @@ class Measurement:
 
     @property
     def workspace_bytes(self) -> int:
-        """What cuBLAS takes for each thread: 32 MiB on compute capability 9.0 and 10.0, 8.125 MiB on the others.
+        """What cuBLAS takes for each thread: 32 MiB on Hopper, 8.125 MiB on older cards.
 
-        Source: torch/aten/src/ATen/cuda/CublasHandlePool.cpp. For cards that are not stated the smaller is taken.
+        Source: parseChosenWorkspaceSize in torch/aten/src/ATen/cuda/CublasHandlePool.cpp. Assumptions: 8.125 MiB where
+        the card is not stated, on ROCm (none or 32 MiB, by version), and on the RTX PRO 6000: Blackwell has 32 MiB in
+        later versions of torch, but the rows that were measured with 2.11 fit the smaller one.
         """
-        large = any(name in self.gpu for name in ("H100", "H200", "H20 ", "B200"))
+        large = any(name in self.gpu for name in ("H100", "H200", "H20 "))
         return 32 * MIB if large else 8 * MIB + MIB // 8
 
 
