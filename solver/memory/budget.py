@@ -8,20 +8,21 @@ from typing import Any, Literal
 from solver.counts import Int
 from solver.recipe import Recipe
 
-CUBLAS_WORKSPACE_BYTES = 32 * 2**20
-"""What torch hands to cuBLAS, from its own allocator, at the first matrix product: 32 MiB on Hopper (torch,
-`CUDABlas.cpp`, the default of CUBLAS_WORKSPACE_CONFIG), 8.125 MiB on older cards. The larger is assumed."""
+CUBLAS_WORKSPACE_BYTES = 2 * 32 * 2**20
+"""What torch hands to cuBLAS, from its own allocator, at the first matrix product of each thread: the forward pass has
+one and autograd's backward pass another. 32 MiB each on Hopper (torch, `CUDABlas.cpp`, the default of
+CUBLAS_WORKSPACE_CONFIG), 8.125 MiB on older cards. The larger is assumed, and two of them for inference too."""
 
 CUDA_CONTEXT_BYTES = 512 * 2**20
 """The CUDA context, outside torch's allocator. 426 MiB were seen bare (RTX 6000 Ada, torch 2.10, CUDA 13.0:
 unslothai/unsloth-zoo#1053); the kernels that a step loads into it add to that (assumption: up to 512 MiB)."""
 
-SLACK_PER_MILLE = 37
-"""Reserved over allocated memory less one: the median of 66 published pairs of max_memory_reserved and
-max_memory_allocated, 1.037."""
+SLACK_PER_MILLE = 38
+"""Reserved over allocated memory less one: the median of 25 published pairs of max_memory_reserved and
+max_memory_allocated of one run, 1.038 (`benchmarks/evidence/reserved_over_allocated.csv`)."""
 
-RESERVE_PER_MILLE = 123
-"""From the median to the 90th percentile of the same 66 pairs, 1.16: a config `fits` with this much of its peak
+RESERVE_PER_MILLE = 129
+"""From the median to the 90th percentile of the same 25 pairs, 1.167: a config `fits` with this much of its peak
 to spare, and is `uncertain` without."""
 
 SCHEMA = "diysolve.memory/1"
