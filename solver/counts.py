@@ -121,7 +121,7 @@ def outside_layers(shape: Shape, family: Family | None = None) -> Int:
     outside += position(shape, family) + projections(shape, family)
     if family.experts is not None:
         sparse = experts_per_layer(shape, family, family.experts) + router_per_layer(shape, family.experts)
-        outside += family.experts.dense_layers * (dense_mlp_per_layer(shape, family) - sparse)
+        outside += family.experts.dense_layers * (mlp_per_layer(shape, family) - sparse)
     return outside
 
 
@@ -130,7 +130,7 @@ def per_layer(shape: Shape, family: Family | None = None) -> Int:
     family = _of(shape, family)
     layer = attention_per_layer(shape, family) + norm_per_layer(shape, family)
     if family.experts is None:
-        return layer + dense_mlp_per_layer(shape, family)
+        return layer + mlp_per_layer(shape, family)
     return layer + experts_per_layer(shape, family, family.experts) + router_per_layer(shape, family.experts)
 
 
@@ -201,13 +201,14 @@ def mlp(shape: Shape, family: Family) -> Int:
     """The MLPs of all layers, experts included, routers not."""
     experts = family.experts
     if experts is None:
-        return shape.num_layers * dense_mlp_per_layer(shape, family)
+        return shape.num_layers * mlp_per_layer(shape, family)
     sparse = (shape.num_layers - experts.dense_layers) * experts_per_layer(shape, family, experts)
-    return experts.dense_layers * dense_mlp_per_layer(shape, family) + sparse
+    return experts.dense_layers * mlp_per_layer(shape, family) + sparse
 
 
-def dense_mlp_per_layer(shape: Shape, family: Family) -> Int:
-    """Gate, up and down: 3*h*f; 2*h*f without a gate."""
+def mlp_per_layer(shape: Shape, family: Family | None = None) -> Int:
+    """MLP of a layer without experts: gate, up and down 3*h*f, without a gate 2*h*f, and biases."""
+    family = _of(shape, family)
     return _mlp(shape, family, shape.intermediate_size) + family.mlp_scalars
 
 
@@ -222,10 +223,36 @@ def mlp_per_intermediate(shape: Shape, family: Family | None = None) -> Int:
     return family.mlp_matrices * shape.hidden_size + family.mlp_inner_bias
 
 
+def per_intermediate(shape: Shape, family: Family | None = None) -> Int:
+    """Params of the whole model that one more unit of the shape's intermediate_size costs."""
+    family = _of(shape, family)
+    experts = family.experts
+    slope = mlp_per_intermediate(shape, family)
+    norms = _sum((family.inner_norms, shape.num_layers))
+    if experts is None:
+        return shape.num_layers * slope + norms
+    sparse = (
+        experts.number * expert_per_intermediate(shape, family, experts) if experts.intermediate_size is None else 0
+    )
+    return experts.dense_layers * slope + (shape.num_layers - experts.dense_layers) * sparse + norms
+
+
+def per_vocab(shape: Shape, family: Family | None = None) -> Int:
+    """Params that one more token of the vocabulary costs."""
+    family = _of(shape, family)
+    return _embedding_size(shape, family) * (2 - family.tie_embeddings) + family.head_bias
+
+
 def expert(shape: Shape, family: Family, experts: Experts) -> Int:
     """One routed expert."""
-    own = experts.intermediate_size
-    return _mlp(shape, family, shape.intermediate_size if own is None else own)
+    width = shape.intermediate_size if experts.intermediate_size is None else experts.intermediate_size
+    outer_bias = _sum((experts.bias * family.mlp_outer_bias, shape.hidden_size))
+    return width * expert_per_intermediate(shape, family, experts) + outer_bias
+
+
+def expert_per_intermediate(shape: Shape, family: Family, experts: Experts) -> Int:
+    """Params that one more unit of one routed expert's width costs: 3*h."""
+    return family.mlp_matrices * shape.hidden_size + experts.bias * family.mlp_inner_bias
 
 
 def experts_per_layer(shape: Shape, family: Family, experts: Experts) -> Int:

@@ -38,6 +38,8 @@ class Experts:
     """Routed experts that a token visits."""
     intermediate_size: Int | None = None
     """Width of one expert; None: the shape's intermediate_size."""
+    bias: Int = 1
+    """1 where a routed expert has the biases of the family's MLP, 0 where only the others have them."""
     shared_intermediate_size: Int = 0
     """Width of the experts that every token visits, all together."""
     shared_gate: Int = 0
@@ -107,3 +109,13 @@ class Family:
     """Vectors over all kv heads in the norm of the keys."""
     inner_norms: Int = 0
     """Vectors over the intermediate size in a norm inside the MLP."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Architecture:
+    """A model as far as its count goes."""
+
+    model_type: str
+    """As its config.json names it, or "diy"."""
+    family: Family
+    shape: Dimensions

@@ -4,33 +4,14 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from diymodel.config import DIYConfig
 from solver import counts
 from solver.errors import InputFileError, shown
-from solver.families import Dimensions, Family
+from solver.families import Architecture, Dimensions, Family
 from solver.interop.fields import Fields
 from solver.interop.model_types import MODEL_TYPES, OTHER_KINDS, Coefficient
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Architecture:
-    """What decides the count of a model."""
-
-    model_type: str
-    """Of Hugging Face, or "diy"."""
-    family: Family
-    shape: Dimensions
-
-    def params(self) -> dict[str, int]:
-        """Exact params of each component, and their sum as "total"."""
-        return {name: int(value) for name, value in counts.count(self.shape, self.family).items()}
-
-    def active(self) -> int:
-        """Params that take part in the forward of one token."""
-        return int(counts.active(self.shape, self.family))
 
 
 def of_config(config: DIYConfig) -> Architecture:

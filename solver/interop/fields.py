@@ -25,7 +25,8 @@ class Fields:
     values: Mapping[str, Any]
     defaults: Mapping[str, Any]
     names: Mapping[str, tuple[str, ...]]
-    """Our name of a field -> the names that a file of this type may use for it, where they differ; its own first."""
+    """Our name of a field -> the names that a file of this type may use for it, where they differ: its own first,
+    none where it has no such field."""
 
     def get(self, name: str) -> Any:
         """The value as it stands there, or the default."""
@@ -77,7 +78,7 @@ class Fields:
     def refuse(self, name: str, allowed: str) -> NoReturn:
         """End with a sentence about one field."""
         given = self._given(name)
-        key = given[0] if given else self._names(name)[0]
+        key = (*given, *self._names(name), name)[0]
         value = shown(self.values[key]) if given else f"{shown(self.defaults[name])} (the default)"
         raise InputFileError("file", self.source, f"is a {self.model_type} config with {key}={value}: {allowed}")
 

@@ -29,7 +29,8 @@ class ModelType:
     coefficients: Mapping[str, Coefficient]
     """Field of Family -> its coefficient; the others keep Family's defaults."""
     names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """Our name of a field -> the names that the config class takes, where they differ; its own first."""
+    """Our name of a field -> the names that the config class takes, where they differ; its own first, none
+    where it has no such field."""
     dimensions: Callable[[Fields], Dimensions]
 
 
@@ -42,6 +43,7 @@ def _dimensions(fields: Fields) -> Dimensions:
 
 
 def _shape(fields: Fields, head_dim: int, intermediate: int, kv_heads: int | None = None) -> Dimensions:
+    """A null number of kv heads is that of the heads."""
     heads = fields.size("num_attention_heads")
     if kv_heads is None:
         kv_heads = fields.size("num_key_value_heads", heads)
@@ -73,9 +75,22 @@ def _even_head_dim(fields: Fields, hint: str = "") -> int:
 
 
 def _even(fields: Fields) -> Dimensions:
-    """Heads that divide hidden; a head_dim in the file is not read. A null intermediate size is 4 * hidden."""
+    """Heads that divide hidden; a head_dim in the file is not read."""
+    return _shape(fields, head_dim=_even_head_dim(fields), intermediate=fields.size("intermediate_size"))
+
+
+def _heads_fill_hidden(fields: Fields) -> Dimensions:
+    """Helium: the output projection is hidden by hidden, so that another head_dim cannot run."""
+    if _head_dim(fields) != _even_head_dim(fields):
+        fields.refuse("head_dim", "it has to be the hidden size / num_attention_heads")
+    return _dimensions(fields)
+
+
+def _multi_head(fields: Fields) -> Dimensions:
+    """Likewise, and as many kv heads as heads, whatever stands there. A null intermediate size is 4 * hidden."""
     intermediate = fields.size("intermediate_size", 4 * fields.size("hidden_size"))
-    return _shape(fields, head_dim=_even_head_dim(fields), intermediate=intermediate)
+    heads = fields.size("num_attention_heads")
+    return _shape(fields, head_dim=_even_head_dim(fields), intermediate=intermediate, kv_heads=heads)
 
 
 def _multi_query(fields: Fields) -> Dimensions:
@@ -100,7 +115,8 @@ def _mpt(fields: Fields) -> Dimensions:
     """MPT's modules are 4 * hidden wide whatever expansion_ratio says."""
     if fields.get("expansion_ratio") != 4:
         fields.refuse("expansion_ratio", "transformers builds 4 whatever stands there; write 4")
-    return _shape(fields, head_dim=_even_head_dim(fields), intermediate=4 * fields.size("hidden_size"))
+    heads = fields.size("num_attention_heads")
+    return _shape(fields, head_dim=_even_head_dim(fields), intermediate=4 * fields.size("hidden_size"), kv_heads=heads)
 
 
 def _latent_dimensions(fields: Fields) -> Dimensions:
@@ -261,7 +277,7 @@ def _entry(
     )
 
 
-_LATENT_DEFAULTS = {
+_LATENT_DEFAULTS: Mapping[str, Any] = {
     "kv_lora_rank": 512, "q_lora_rank": 1536, "qk_rope_head_dim": 64, "qk_nope_head_dim": 128, "v_head_dim": 128,
     "attention_bias": False,
 }  # fmt: skip
@@ -276,10 +292,10 @@ _TABLE = (
            {**_ATTENTION_BIAS, "mlp_matrices": 2, "mlp_inner_bias": "mlp_bias", "mlp_outer_bias": "mlp_bias"},
            attention_bias=False, mlp_bias=False),
     _entry("bloom", (250880, 64, 2, 8, None, None, None), True,
-           {**_ALL_BIASES, **_LAYER_NORM, "norms_outside": 2}, _even,  # one norm after the embedding
+           {**_ALL_BIASES, **_LAYER_NORM, "norms_outside": 2}, _multi_head,  # one norm after the embedding
            {"hidden_size": ("hidden_size", "n_embed"), "num_hidden_layers": ("n_layer", "num_hidden_layers"),
-            "num_attention_heads": ("n_head", "num_attention_heads")}),
-    _entry("codegen", (50400, 4096, 28, 16, None, None, None), False, _GPTJ, _even, _GPT2_NAMES),
+            "num_attention_heads": ("n_head", "num_attention_heads"), "intermediate_size": ()}),
+    _entry("codegen", (50400, 4096, 28, 16, None, None, None), False, _GPTJ, _multi_head, _GPT2_NAMES),
     _entry("cohere", (256000, 8192, 40, 64, None, None, 22528), True,
            {**_ATTENTION_BIAS, "norms_per_layer": 1, "query_norms": "use_qk_norm", "key_norms": "use_qk_norm"},
            attention_bias=False, use_qk_norm=False),
@@ -287,7 +303,9 @@ _TABLE = (
            attention_bias=False),
     _entry("cwm", (128256, 6144, 64, 48, 8, 128, 21504), False, _MLP_BIAS, mlp_bias=False),
     _entry("deepseek_v2", (102400, 4096, 32, 32, None, None, 11008), False,
-           {**_LATENT, **_MLP_BIAS, "experts": _GLM_EXPERTS}, _latent_dimensions, **_LATENT_DEFAULTS, mlp_bias=False,
+           {**_LATENT, **_MLP_BIAS, "experts": _experts(
+               number="n_routed_experts", size="moe_intermediate_size", shared=_shared("n_shared_experts"),
+               dense=_first_dense, bias=0)}, _latent_dimensions, **_LATENT_DEFAULTS, mlp_bias=False,
            n_routed_experts=64, n_shared_experts=2, num_experts_per_tok=None, moe_intermediate_size=1407,
            first_k_dense_replace=0),
     _entry("deepseek_v3", (129280, 7168, 61, 128, 128, None, 18432), False,
@@ -320,21 +338,21 @@ _TABLE = (
            {"qkv_bias": "attention_bias", "head_norms": _twice("use_qk_norm"), "experts": _GLM_EXPERTS},
            attention_bias=False, use_qk_norm=False, n_routed_experts=128, n_shared_experts=1, num_experts_per_tok=8,
            moe_intermediate_size=1408, first_k_dense_replace=1),
-    _entry("gpt2", (50257, 768, 12, 12, None, None, None), True, _GPT2, _even, _GPT2_NAMES,
+    _entry("gpt2", (50257, 768, 12, 12, None, None, None), True, _GPT2, _multi_head, _GPT2_NAMES,
            max_position_embeddings=1024),
     _entry("gpt_bigcode", (50257, 768, 12, 12, None, None, None), True, _GPT2, _multi_query, _GPT2_NAMES,
            max_position_embeddings=1024, multi_query=True),
-    _entry("gpt_neo", (50257, 2048, 24, 16, None, None, None), True, {**_GPT2, "qkv_bias": 0}, _even,
+    _entry("gpt_neo", (50257, 2048, 24, 16, None, None, None), True, {**_GPT2, "qkv_bias": 0}, _multi_head,
            {"num_hidden_layers": ("num_layers", "num_hidden_layers"),
             "num_attention_heads": ("num_heads", "num_attention_heads")}, max_position_embeddings=2048),
     _entry("gpt_neox", (50432, 6144, 44, 64, None, None, 24576), False,
-           {**_ATTENTION_BIAS, **_PLAIN_MLP, **_LAYER_NORM}, _even, attention_bias=True),
+           {**_ATTENTION_BIAS, **_PLAIN_MLP, **_LAYER_NORM}, _multi_head, attention_bias=True),
     _entry("gpt_oss", (201088, 2880, 36, 64, 8, 64, 2880), False,
            {**_ATTENTION_BIAS, "head_scalars": 1, "mlp_inner_bias": 2, "mlp_outer_bias": 1,
             "experts": _experts(router_bias=1)},
            names={"num_local_experts": _EXPERT_NAMES}, attention_bias=True, num_local_experts=128,
            num_experts_per_tok=4),
-    _entry("gptj", (50400, 4096, 28, 16, None, None, None), False, _GPTJ, _even, _GPT2_NAMES),
+    _entry("gptj", (50400, 4096, 28, 16, None, None, None), False, _GPTJ, _multi_head, _GPT2_NAMES),
     _entry("granite", (32000, 4096, 32, 32, None, None, 11008), False, _LLAMA, attention_bias=False, mlp_bias=False),
     _entry("granitemoe", (32000, 4096, 32, 32, None, None, 11008), False, {**_ATTENTION_BIAS, "experts": _experts()},
            attention_bias=False, num_local_experts=8, num_experts_per_tok=2),
@@ -342,7 +360,7 @@ _TABLE = (
            {**_ATTENTION_BIAS, "experts": _experts(shared=lambda fields: fields.count("shared_intermediate_size"))},
            attention_bias=False, num_local_experts=8, num_experts_per_tok=2, shared_intermediate_size=0),
     _entry("helium", (48000, 2560, 24, 20, 20, 128, 7040), False, {"qkv_bias": "attention_bias", **_MLP_BIAS},
-           attention_bias=False, mlp_bias=False),
+           _heads_fill_hidden, attention_bias=False, mlp_bias=False),
     _entry("llama", (32000, 4096, 32, 32, None, None, 11008), False, _LLAMA, attention_bias=False, mlp_bias=False),
     _entry("llama4_text", (202048, 5120, 48, 40, 8, 128, 8192), False,
            {**_ATTENTION_BIAS, "experts": _experts(
@@ -382,11 +400,11 @@ _TABLE = (
             "mlp_inner_bias": "enable_bias", "mlp_outer_bias": "enable_bias",
             "positions": lambda fields: fields.size("max_position_embeddings") + 2,  # two rows for padding
             "embedding_size": _embedding_size, "norm_vectors": _twice("layer_norm_elementwise_affine"),
-            "norms_outside": _opt_final_norm}, _even, {"intermediate_size": ("ffn_dim",)},
+            "norms_outside": _opt_final_norm}, _multi_head, {"intermediate_size": ("ffn_dim",)},
            max_position_embeddings=2048, word_embed_proj_dim=None, enable_bias=True, do_layer_norm_before=True,
            layer_norm_elementwise_affine=True, _remove_final_layer_norm=False),
     _entry("persimmon", (262144, 4096, 36, 64, None, None, 16384), False,
-           {**_ALL_BIASES, **_LAYER_NORM, "head_norms": lambda fields: 4 * fields.flag("qk_layernorm")}, _even,
+           {**_ALL_BIASES, **_LAYER_NORM, "head_norms": lambda fields: 4 * fields.flag("qk_layernorm")}, _multi_head,
            qk_layernorm=True),
     _entry("phi", (51200, 2048, 24, 32, None, None, 8192), False,
            {**_ALL_BIASES, **_LAYER_NORM, "norms_per_layer": 1, "head_bias": 1,
