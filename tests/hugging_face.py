@@ -26,7 +26,7 @@ COMPONENTS = (
 
 def build(values: dict[str, Any]) -> torch.nn.Module:
     """The model of a config, without bytes."""
-    values = {**values, **TO_BUILD.get(values["model_type"], {})}
+    values = dict(values)
     if values["model_type"] == "gpt_neo":
         layers = values.get("num_layers", values.get("num_hidden_layers", 24))
         values["attention_types"] = [[["global"], layers]]
@@ -77,13 +77,8 @@ SIZES: dict[str, st.SearchStrategy[Any]] = {
 }
 """Fields that are drawn by themselves."""
 
-TO_BUILD: dict[str, dict[str, Any]] = {
-    "ministral": {"rope_parameters": {"rope_type": "default", "rope_theta": 10_000.0}},
-}
-"""What transformers needs to build a module, and decides no count."""
-
-HEADS_FILL_HIDDEN = ("helium",)
-"""Types whose head_dim is hidden / heads."""
+HEADS_FILL_HIDDEN = ("helium", "olmoe", "phi")
+"""Types whose modules need heads * head_dim = hidden."""
 
 EXPERT_NUMBERS = ("num_local_experts", "num_experts", "n_routed_experts")
 
@@ -100,7 +95,8 @@ def hugging_face_configs(draw: st.DrawFn, entry: ModelType) -> dict[str, Any]:
         "num_key_value_heads": kv_heads,
         "intermediate_size": draw(st.integers(1, 40)),
     }
-    if entry.defaults["head_dim"] is not None:
+    needs_head_dim = entry.defaults["head_dim"] is not None or entry.name == "ministral"
+    if needs_head_dim or (entry.name != "falcon" and draw(st.booleans())):  # falcon's class refuses to be given one
         ours["head_dim"] = head_dim if entry.name in HEADS_FILL_HIDDEN else 2 * draw(st.integers(1, 8))
     for name, default in entry.defaults.items():
         if name in SIZES:

@@ -63,9 +63,11 @@ def _model_type(source: str, values: Mapping[str, Any]) -> str:
         raise InputFileError("file", source, complaint)
     if name not in MODEL_TYPES:
         raise InputFileError("file", source, f"has model_type={shown(name)}: {_what_is_known(name, values)}")
-    for flag, kind in (("is_encoder_decoder", "an encoder-decoder"), ("add_cross_attention", "cross attention")):
-        if values.get(flag):
-            complaint = f"is a {name} config with {flag}={shown(values[flag])}: decoders without {kind} are counted"
+    for flag, kind in (("is_encoder_decoder", "an encoder"), ("add_cross_attention", "cross attention")):
+        if values.get(flag) not in (None, False):
+            complaint = (
+                f"is a config of {name} with {flag}={shown(values[flag])}: only decoders without {kind} can be counted"
+            )
             raise InputFileError("file", source, complaint)
     return name
 
@@ -73,10 +75,13 @@ def _model_type(source: str, values: Mapping[str, Any]) -> str:
 def _what_is_known(name: str, values: Mapping[str, Any]) -> str:
     """Why a type cannot be counted, and what could be."""
     kind = next((kind for kind, names in OTHER_KINDS.items() if name in names), None)
-    said = f"{kind}, and decoders are counted" if kind else f"not one of the {len(MODEL_TYPES)} types that are known"
     inner = values.get("text_config")
     inner_type = inner.get("model_type") if isinstance(inner, dict) else None
-    if inner_type in MODEL_TYPES:
-        return f"{said}; its text_config is a {inner_type} config, which can be counted as a file of its own"
+    if isinstance(inner_type, str) and inner_type in MODEL_TYPES:
+        it_is = kind or "a model with more than text"
+        return f"{it_is}; its text_config is a config of {inner_type}, which can be counted as a file of its own"
+    if kind:
+        return f"{kind}; decoders of attention and MLP layers can be counted, with experts or without"
     near = difflib.get_close_matches(name.lower(), MODEL_TYPES, n=1)
-    return f"{said}; the nearest is {near[0]}" if near else f"{said}: {', '.join(MODEL_TYPES)}"
+    known = f"not one of the {len(MODEL_TYPES)} types that are known"
+    return f"{known}; the nearest is {near[0]}" if near else f"{known}: {', '.join(MODEL_TYPES)}"

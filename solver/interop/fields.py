@@ -33,7 +33,7 @@ class Fields:
         given = self._given(name)
         for key in given[1:]:
             if self.values[key] != self.values[given[0]]:
-                self.refuse(name, f"but {key}={shown(self.values[key])}, another name of the same; keep one")
+                self.refuse(name, f"but {key}={_shown(self.values[key])}, another name of the same; keep one")
         return self.values[given[0]] if given else self.defaults[name]
 
     def size(self, name: str, otherwise: int | None = None) -> int:
@@ -79,8 +79,8 @@ class Fields:
         """End with a sentence about one field."""
         given = self._given(name)
         key = (*given, *self._names(name), name)[0]
-        value = shown(self.values[key]) if given else f"{shown(self.defaults[name])} (the default)"
-        raise InputFileError("file", self.source, f"is a {self.model_type} config with {key}={value}: {allowed}")
+        value = _shown(self.values[key]) if given else f"{_shown(self.defaults[name])} (the default)"
+        raise InputFileError("file", self.source, f"is a config of {self.model_type} with {key}={value}: {allowed}")
 
     def _names(self, name: str) -> tuple[str, ...]:
         return self.names.get(name, (name,))
@@ -93,3 +93,9 @@ class Fields:
         if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= MAX_SIZE:
             self.refuse(name, f"write a whole number from {low} to {MAX_SIZE:,}")
         return value
+
+
+def _shown(value: object) -> str:
+    """As JSON spells it, cut where it is long."""
+    words = {None: "null", True: "true", False: "false"}
+    return words[value] if value is None or isinstance(value, bool) else shown(value)

@@ -80,7 +80,7 @@ def _even(fields: Fields) -> Dimensions:
 
 
 def _heads_fill_hidden(fields: Fields) -> Dimensions:
-    """Helium: the output projection is hidden by hidden, so that another head_dim cannot run."""
+    """Helium's output projection and OLMoE's norms assume heads that fill hidden: another head_dim cannot run."""
     if _head_dim(fields) != _even_head_dim(fields):
         fields.refuse("head_dim", "it has to be the hidden size / num_attention_heads")
     return _dimensions(fields)
@@ -393,7 +393,7 @@ _TABLE = (
     _entry("olmo2", (50304, 4096, 32, 32, None, None, 11008), False, _OLMO2, attention_bias=False),
     _entry("olmo3", (50304, 4096, 32, 32, None, None, 11008), False, _OLMO2, attention_bias=False),
     _entry("olmoe", (50304, 2048, 16, 16, None, None, 2048), False,
-           {**_OLMO2, "experts": _experts(number="num_experts")},
+           {**_OLMO2, "experts": _experts(number="num_experts")}, _heads_fill_hidden,
            names={"num_experts": _EXPERT_NAMES}, attention_bias=False, num_experts=64, num_experts_per_tok=8),
     _entry("opt", (50272, 768, 12, 12, None, None, 3072), True,
            {"qkv_bias": "enable_bias", "output_bias": "enable_bias", "mlp_matrices": 2,
