@@ -263,8 +263,7 @@ def experts_per_layer(shape: Shape, family: Family, experts: Experts) -> Int:
 
 def router_per_layer(shape: Shape, experts: Experts) -> Int:
     """E*h, its bias, and the gate of the shared experts."""
-    weights = experts.router * experts.number + experts.shared_gate
-    return weights * shape.hidden_size + experts.router_bias * experts.number
+    return (experts.number + experts.shared_gate) * shape.hidden_size + experts.router_bias * experts.number
 
 
 def norm_per_layer(shape: Shape, family: Family | None = None) -> Int:

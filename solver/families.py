@@ -44,8 +44,6 @@ class Experts:
     """Width of the experts that every token visits, all together."""
     shared_gate: Int = 0
     """Vectors over hidden that gate the shared experts."""
-    router: Int = 1
-    """Matrices (experts, hidden) of the router."""
     router_bias: Int = 0
     """Vectors over the experts: biases and scales that are trained."""
     dense_layers: Int = 0

@@ -17,7 +17,7 @@ COMPONENTS = (
     ("position", r"\b(wpe|embed_positions|positions_embed)\."),
     ("norm", r"norm|\bln_"),
     ("embedding", r"\b(embed_tokens|wte|word_embeddings|embed_in|tokens_embed)\."),
-    ("router", r"\b(router|gate|shared_expert_gate)\.|\.mlp\.(router|gate)_bias"),
+    ("router", r"\b(router|gate|shared_expert_gate)\.|\.expert_bias"),
     ("mlp", r"\b(mlp|feed_forward|ffn|fc1|fc2|block_sparse_moe|shared_mlp)\."),
     ("attention", r"\b(attn|self_attn|attention|self_attention)\."),
 )
@@ -67,6 +67,8 @@ SIZES: dict[str, st.SearchStrategy[Any]] = {
     "shared_intermediate_size": st.integers(0, 30),
     "shared_expert_intermediate_size": st.integers(1, 30),
     "n_shared_experts": st.integers(1, 3),
+    "num_shared_experts": st.integers(1, 3),
+    "num_dense_layers": st.integers(0, 5),
     "first_k_dense_replace": st.integers(0, 5),
     "decoder_sparse_step": st.integers(1, 3),
     "mlp_only_layers": st.none() | st.lists(st.integers(0, 5), max_size=3),
@@ -88,7 +90,7 @@ def hugging_face_configs(draw: st.DrawFn, entry: ModelType) -> dict[str, Any]:
     """A small valid config.json of one model type, every field that decides its count drawn."""
     kv_heads = draw(st.integers(1, 3))
     heads = kv_heads * draw(st.integers(1, 3))
-    head_dim = 2 * draw(st.integers(1, 5))
+    head_dim = 2 * draw(st.integers(2, 5))
     ours: dict[str, Any] = {
         "hidden_size": heads * head_dim,
         "num_attention_heads": heads,

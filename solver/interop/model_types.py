@@ -285,12 +285,20 @@ _LATENT_DEFAULTS: Mapping[str, Any] = {
 # fmt: off
 _TABLE = (
     # name, (vocab, hidden, layers, heads, kv heads, head dim, intermediate), tied, coefficients, how it is read
+    _entry("afmoe", (200192, 2048, 32, 16, None, 128, 6144), False,
+           {**_ATTENTION_BIAS, **_HEAD_NORMS, "output_gate": 1, "norms_per_layer": 4, "experts": _experts(
+               number="num_experts", size="moe_intermediate_size", shared=_shared("num_shared_experts"),
+               dense=lambda fields: fields.count("num_dense_layers"), router_bias=1)},
+           attention_bias=False, num_experts=64, num_experts_per_tok=6, num_shared_experts=2,
+           moe_intermediate_size=1408, num_dense_layers=1),
     _entry("apertus", (131072, 4096, 32, 32, None, None, 14336), False,
            {**_ATTENTION_BIAS, **_HEAD_NORMS, "mlp_matrices": 2, "mlp_scalars": 2},  # xIELU has two trained scalars
            attention_bias=False),
     _entry("arcee", (32000, 2560, 32, 32, None, None, 18432), False,
            {**_ATTENTION_BIAS, "mlp_matrices": 2, "mlp_inner_bias": "mlp_bias", "mlp_outer_bias": "mlp_bias"},
            attention_bias=False, mlp_bias=False),
+    _entry("bitnet", (128256, 2560, 30, 20, 5, None, 6912), False,
+           {**_ATTENTION_BIAS, "norms_per_layer": 3, "inner_norms": 1}, attention_bias=False),
     _entry("bloom", (250880, 64, 2, 8, None, None, None), True,
            {**_ALL_BIASES, **_LAYER_NORM, "norms_outside": 2}, _multi_head,  # one norm after the embedding
            {"hidden_size": ("hidden_size", "n_embed"), "num_hidden_layers": ("n_layer", "num_hidden_layers"),
@@ -361,6 +369,12 @@ _TABLE = (
            attention_bias=False, num_local_experts=8, num_experts_per_tok=2, shared_intermediate_size=0),
     _entry("helium", (48000, 2560, 24, 20, 20, 128, 7040), False, {"qkv_bias": "attention_bias", **_MLP_BIAS},
            _heads_fill_hidden, attention_bias=False, mlp_bias=False),
+    _entry("hyperclovax", (32000, 4096, 32, 32, None, None, 11008), False,
+           {**_LLAMA, "norms_per_layer": lambda fields: 2 + 2 * fields.flag("use_post_norm")},
+           attention_bias=False, mlp_bias=False, use_post_norm=True),
+    _entry("jais2", (150272, 3328, 32, 26, None, None, 26624), False,
+           {**_ATTENTION_BIAS, **_LAYER_NORM, "mlp_matrices": 2, "mlp_inner_bias": "mlp_bias",
+            "mlp_outer_bias": "mlp_bias"}, attention_bias=True, mlp_bias=True),
     _entry("llama", (32000, 4096, 32, 32, None, None, 11008), False, _LLAMA, attention_bias=False, mlp_bias=False),
     _entry("llama4_text", (202048, 5120, 48, 40, 8, 128, 8192), False,
            {**_ATTENTION_BIAS, "experts": _experts(
@@ -395,6 +409,8 @@ _TABLE = (
     _entry("olmoe", (50304, 2048, 16, 16, None, None, 2048), False,
            {**_OLMO2, "experts": _experts(number="num_experts")}, _heads_fill_hidden,
            names={"num_experts": _EXPERT_NAMES}, attention_bias=False, num_experts=64, num_experts_per_tok=8),
+    _entry("openai-gpt", (40478, 768, 12, 12, None, None, None), True, {**_GPT2, "norms_outside": 0}, _multi_head,
+           {**_GPT2_NAMES, "intermediate_size": ()}, max_position_embeddings=512),
     _entry("opt", (50272, 768, 12, 12, None, None, 3072), True,
            {"qkv_bias": "enable_bias", "output_bias": "enable_bias", "mlp_matrices": 2,
             "mlp_inner_bias": "enable_bias", "mlp_outer_bias": "enable_bias",
@@ -438,6 +454,10 @@ _TABLE = (
     _entry("starcoder2", (49152, 3072, 30, 24, 2, None, 12288), True,
            {"qkv_bias": "use_bias", "output_bias": "use_bias", "mlp_matrices": 2, "mlp_inner_bias": "use_bias",
             "mlp_outer_bias": "use_bias", **_LAYER_NORM}, use_bias=True),
+    _entry("vaultgemma", (256000, 2304, 26, 8, 4, 256, 9216), True, _ATTENTION_BIAS, attention_bias=False),
+    _entry("xglm", (256008, 1024, 24, 16, None, None, 4096), True, {**_ALL_BIASES, **_LAYER_NORM}, _multi_head,
+           {"hidden_size": ("d_model", "hidden_size"), "num_hidden_layers": ("num_layers", "num_hidden_layers"),
+            "num_attention_heads": ("attention_heads", "num_attention_heads"), "intermediate_size": ("ffn_dim",)}),
     _entry("youtu", (128256, 2048, 32, 16, 16, None, 6144), True, _LATENT, _latent_dimensions, **_LATENT_DEFAULTS),
 )
 # fmt: on
