@@ -11,6 +11,7 @@ from functools import singledispatch
 from typing import Any, Literal
 
 from diymodel.config import DIYConfig
+from solver.counts import MORE_COMPONENTS
 from solver.families import Dimensions
 from solver.memory.budget import MemoryReport
 from solver.query import DEFAULT_TOKENS, OPTIONS, Query
@@ -331,12 +332,14 @@ def _verify(answer: VerifyAnswer) -> Page:
 # the other commands
 
 
+COUNTED = ("total", "embedding", "position", "attention", "mlp", "router", "norm", "lm_head", "other")
+"""Columns of a count, in order; those of MORE_COMPONENTS only where a file has them."""
+
+
 @page.register(CountAnswer)
 def _count(answer: CountAnswer) -> Page:
     found = {name for counted in answer.configs for name, params in (counted.params or {}).items() if params}
-    components = ["total", "embedding", "attention", "mlp", "norm", "lm_head"]
-    components[2:2] = [name for name in ("position",) if name in found]
-    components += [name for name in ("router", "other") if name in found]
+    components = [name for name in COUNTED if name in found or name not in MORE_COMPONENTS]
     sparse = any(counted.params and counted.active != counted.params["total"] for counted in answer.configs)
     rows = []
     for counted in answer.configs:
