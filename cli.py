@@ -118,9 +118,9 @@ def _name(param: click.Parameter | None) -> str:
 def _complete_file(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
     from click.shell_completion import CompletionItem
 
-    from solver.presets import PRESETS
+    from solver.presets import names
 
-    presets = [CompletionItem(known.name) for known in PRESETS if incomplete and known.name.startswith(incomplete)]
+    presets = [CompletionItem(name) for name in names() if incomplete and name.startswith(incomplete)]
     return presets or [CompletionItem(incomplete, type="file")]
 
 
@@ -288,8 +288,8 @@ def _see_help(error: click.UsageError) -> str:
     Without a command it solves: diysolve --target 500M --vram 24GB
 
     \b
-    FILE is the JSON of a DIYConfig or of a solve, a folder that holds config.json,
-    a preset's name, or - for standard input.
+    FILE is the JSON of a DIYConfig, of Hugging Face or of a solve, a folder that holds
+    config.json, a preset's name, or - for standard input.
 
     Completion for your shell: eval "$(_DIYSOLVE_COMPLETE=bash_source diysolve)"; zsh_source and fish_source likewise.
     """,
@@ -361,7 +361,7 @@ def count(sources: tuple[str, ...], rank: int, form: Format, output: str | None,
     """Count the parameters of configs exactly, by component.
 
     \b
-    Example: diysolve count smollm2-135m model.json
+    Example: diysolve count smollm2-135m model.json config.json
     """
     from solver.report.answers import CountAnswer
 
@@ -374,15 +374,16 @@ def count(sources: tuple[str, ...], rank: int, form: Format, output: str | None,
 
 
 def _counted(source: str, rank: int) -> Any:
-    from solver.counts import count as count_params
-    from solver.interop import load_config
+    from solver import counts
+    from solver.interop import load_architecture
     from solver.report.answers import Counted
 
     try:
-        params = count_params(load_config(source, rank=rank))
+        known = load_architecture(source, rank=rank)
     except (RequestError, ConfigError) as error:  # the others are still counted
         return Counted(source=source, error=str(error))
-    return Counted(source=source, params={name: int(value) for name, value in params.items()})
+    params, active = counts.count(known.shape, known.family), counts.active(known.shape, known.family)
+    return Counted(source=source, model_type=known.model_type, params=params, active=active)
 
 
 @cli.command()
@@ -506,10 +507,12 @@ def presets(form: Format, output: str | None, quiet: bool) -> int:
     \b
     Example: diysolve presets --format markdown
     """
-    from solver.presets import PRESETS
+    from solver.interop import load_architecture
+    from solver.presets import PRESETS, published_models
     from solver.report.answers import PresetsAnswer
 
-    _emit(PresetsAnswer(PRESETS), form, output, quiet)
+    published = tuple((model, load_architecture(model.name)) for model in published_models())
+    _emit(PresetsAnswer(PRESETS, published), form, output, quiet)
     return OK
 
 

@@ -4,23 +4,29 @@
 
     P = V*h + L*( h*d*(H + 2K) + H*d*h + 3*h*f + 2*h ) + h        tied head, no qkv bias, no qk norm, final norm on
 
-Source: the shapes of the weights in `diymodel.model`; the count of the instantiated module is equal, component by
-component, for every config. With K = H and d = h/H a layer has 4h^2 + 3hf + 2h, and 16h^2 + 2h at f = 4h.
+That is the DIY family, whose coefficients follow from the options of the shape; any other family is given along
+(`solver.families`). Linear in V, L and f in every family.
+
+Source: the shapes of the weights in `diymodel.model`, and of the decoders of Hugging Face transformers; the count of
+the instantiated module is equal, component by component, for every config. With K = H and d = h/H a DIY layer has
+4h^2 + 3hf + 2h, and 16h^2 + 2h at f = 4h.
 """
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Protocol, cast
 
-Int = Any
-"""An int, or an int64 array of any shape; arrays of one call broadcast against each other. An option counts as 0 or 1,
-so that options may be arrays too."""
+from solver.families import Experts, Family, Latent
+from solver.families import Int as Int
 
 COMPONENTS = ("embedding", "attention", "mlp", "norm", "lm_head")
+"""What every family has."""
+MORE_COMPONENTS = ("position", "router", "other")
+"""What some families have: learned positions, the router of a mixture, projections of the embedding."""
 
 
 class Shape(Protocol):
-    """What the polynomial reads: a DIYConfig, or columns of a lattice under the same names."""
+    """What the polynomial reads besides the family: a config, or columns of a lattice under the same names."""
 
     @property
     def vocab_size(self) -> Int: ...
@@ -36,6 +42,11 @@ class Shape(Protocol):
     def head_dim(self) -> Int: ...
     @property
     def intermediate_size(self) -> Int: ...
+
+
+class DIYShape(Shape, Protocol):
+    """A shape with the options that decide the coefficients of the DIY family: a DIYConfig, or columns."""
+
     @property
     def tie_embeddings(self) -> Int: ...
     @property
@@ -46,65 +57,224 @@ class Shape(Protocol):
     def final_norm(self) -> Int: ...
 
 
-def count(shape: Shape) -> dict[str, Int]:
-    """Params of each component, and their sum as "total"."""
+def diy_family(options: DIYShape) -> Family:
+    """Llama with options: RMSNorm over head_dim for queries and keys, biases of q, k and v, no final norm."""
+    return Family(
+        tie_embeddings=options.tie_embeddings,
+        qkv_bias=options.qkv_bias,
+        head_norms=2 * options.qk_norm,
+        norms_outside=options.final_norm,
+    )
+
+
+def _of(shape: Shape, family: Family | None) -> Family:
+    return diy_family(cast(DIYShape, shape)) if family is None else family
+
+
+def _sum(*terms: tuple[Int, Int]) -> Int:
+    """Sum of coefficient * dimension. A coefficient of 0 costs no pass over the columns."""
+    return sum(coefficient * size for coefficient, size in terms if not isinstance(coefficient, int) or coefficient)
+
+
+# The whole. A shape without a family is one of the DIY family, and has its options.
+
+
+def count(shape: Shape, family: Family | None = None) -> dict[str, Int]:
+    """Params of each component, and their sum as "total"; of MORE_COMPONENTS those that the family has."""
+    family = _of(shape, family)
     parts = {
-        "embedding": embedding(shape),
-        "attention": shape.num_layers * attention_per_layer(shape),
-        "mlp": shape.num_layers * mlp_per_layer(shape),
-        "norm": shape.num_layers * norm_per_layer(shape) + final_norm(shape),
-        "lm_head": lm_head(shape),
+        "embedding": embedding(shape, family),
+        "attention": shape.num_layers * attention_per_layer(shape, family),
+        "mlp": mlp(shape, family),
+        "norm": shape.num_layers * norm_per_layer(shape, family) + final_norm(shape, family),
+        "lm_head": lm_head(shape, family),
     }
+    if family.positions:
+        parts["position"] = position(shape, family)
+    if family.experts is not None:
+        parts["router"] = (shape.num_layers - family.experts.dense_layers) * router_per_layer(shape, family.experts)
+    if family.embedding_size is not None:
+        parts["other"] = projections(shape, family)
     return {"total": sum(parts.values()), **parts}
 
 
-def total(shape: Shape) -> Int:
+def total(shape: Shape, family: Family | None = None) -> Int:
     """Params of the whole model."""
-    return outside_layers(shape) + shape.num_layers * per_layer(shape)
+    family = _of(shape, family)
+    return outside_layers(shape, family) + shape.num_layers * per_layer(shape, family)
 
 
-def outside_layers(shape: Shape) -> Int:
-    """Params that do not depend on the number of layers."""
-    return embedding(shape) + lm_head(shape) + final_norm(shape)
+def active(shape: Shape, family: Family) -> Int:
+    """Params that take part in the forward of one token: all but the routed experts that it does not visit."""
+    experts = family.experts
+    if experts is None:
+        return total(shape, family)
+    idle = (shape.num_layers - experts.dense_layers) * (experts.number - experts.per_token)
+    return total(shape, family) - idle * expert(shape, family, experts)
 
 
-def per_layer(shape: Shape) -> Int:
-    """Params of one layer."""
-    return attention_per_layer(shape) + mlp_per_layer(shape) + norm_per_layer(shape)
+def outside_layers(shape: Shape, family: Family | None = None) -> Int:
+    """Params that do not depend on the number of layers. A dense layer of a mixture counts here with what it has more
+    or less than the others, so that the whole stays linear in L."""
+    family = _of(shape, family)
+    outside = embedding(shape, family) + lm_head(shape, family) + final_norm(shape, family)
+    outside += position(shape, family) + projections(shape, family)
+    if family.experts is not None:
+        sparse = experts_per_layer(shape, family, family.experts) + router_per_layer(shape, family.experts)
+        outside += family.experts.dense_layers * (mlp_per_layer(shape, family) - sparse)
+    return outside
 
 
-def embedding(shape: Shape) -> Int:
+def per_layer(shape: Shape, family: Family | None = None) -> Int:
+    """Params of one layer; in a mixture of one that has experts."""
+    family = _of(shape, family)
+    layer = attention_per_layer(shape, family) + norm_per_layer(shape, family)
+    if family.experts is None:
+        return layer + mlp_per_layer(shape, family)
+    return layer + experts_per_layer(shape, family, family.experts) + router_per_layer(shape, family.experts)
+
+
+# Outside the layers
+
+
+def _embedding_size(shape: Shape, family: Family) -> Int:
+    return shape.hidden_size if family.embedding_size is None else family.embedding_size
+
+
+def embedding(shape: Shape, family: Family | None = None) -> Int:
     """V*h."""
-    return shape.vocab_size * shape.hidden_size
+    return shape.vocab_size * _embedding_size(shape, _of(shape, family))
 
 
-def lm_head(shape: Shape) -> Int:
-    """V*h, or 0 where the head is the embedding."""
-    return shape.vocab_size * shape.hidden_size * (1 - shape.tie_embeddings)
+def lm_head(shape: Shape, family: Family | None = None) -> Int:
+    """V*h, or 0 where the head is the embedding; and its bias."""
+    family = _of(shape, family)
+    weight = shape.vocab_size * _embedding_size(shape, family) * (1 - family.tie_embeddings)
+    return weight + _sum((family.head_bias, shape.vocab_size))
 
 
-def attention_per_layer(shape: Shape) -> Int:
+def position(shape: Shape, family: Family) -> Int:
+    """h for each position that is learned."""
+    return _sum((family.positions, shape.hidden_size))
+
+
+def projections(shape: Shape, family: Family) -> Int:
+    """From the embedding to hidden and back: 2*e*h where the embedding has a width e of its own."""
+    return 0 if family.embedding_size is None else 2 * family.embedding_size * shape.hidden_size
+
+
+def final_norm(shape: Shape, family: Family | None = None) -> Int:
+    """h, or 0 without it; every norm outside the layers."""
+    family = _of(shape, family)
+    return _sum((family.norm_vectors * family.norms_outside, shape.hidden_size))
+
+
+# A layer
+
+
+def attention_per_layer(shape: Shape, family: Family | None = None) -> Int:
     """Fused projection h*d*(H + 2K), with its bias d*(H + 2K) if there is one, and output projection H*d*h."""
-    fused_width = shape.head_dim * (shape.num_heads + 2 * shape.num_kv_heads)
-    weights = shape.hidden_size * (fused_width + shape.num_heads * shape.head_dim)
-    return weights + fused_width * shape.qkv_bias
+    family = _of(shape, family)
+    queries = shape.num_heads * shape.head_dim
+    more = _sum(
+        (family.output_gate, shape.hidden_size * queries),
+        (family.head_scalars, shape.num_heads),
+        (family.output_bias, shape.hidden_size),
+    )
+    if family.latent is not None:
+        return _latent_attention(shape, family.latent) + more
+    fused_width = queries + 2 * shape.num_kv_heads * shape.head_dim
+    return shape.hidden_size * (fused_width + queries) + _sum((family.qkv_bias, fused_width)) + more
 
 
-def mlp_per_layer(shape: Shape) -> Int:
-    """Gate, up and down: 3*h*f."""
-    return mlp_per_intermediate(shape) * shape.intermediate_size
+def _latent_attention(shape: Shape, latent: Latent) -> Int:
+    """Queries h*r + r*H*d, or h*H*d if not compressed; keys and values h*(c + p) + c*H*(d - p + v); output H*v*h."""
+    h, heads, rank, rope = shape.hidden_size, shape.num_heads, latent.kv_rank, latent.rope_dim
+    queries = heads * shape.head_dim
+    query = latent.query_rank * (h + queries) if latent.query_rank else h * queries
+    keys_values = h * (rank + rope) + rank * heads * (shape.head_dim - rope + latent.value_dim)
+    bias = latent.bias * (latent.query_rank + rank + rope + h)
+    return query + keys_values + heads * latent.value_dim * h + bias
 
 
-def mlp_per_intermediate(shape: Shape) -> Int:
-    """Params of a layer that one more unit of intermediate_size costs: 3*h."""
-    return 3 * shape.hidden_size
+def mlp(shape: Shape, family: Family) -> Int:
+    """The MLPs of all layers, experts included, routers not."""
+    experts = family.experts
+    if experts is None:
+        return shape.num_layers * mlp_per_layer(shape, family)
+    sparse = (shape.num_layers - experts.dense_layers) * experts_per_layer(shape, family, experts)
+    return experts.dense_layers * mlp_per_layer(shape, family) + sparse
 
 
-def norm_per_layer(shape: Shape) -> Int:
+def mlp_per_layer(shape: Shape, family: Family | None = None) -> Int:
+    """MLP of a layer without experts: gate, up and down 3*h*f, without a gate 2*h*f, and biases."""
+    family = _of(shape, family)
+    return _mlp(shape, family, shape.intermediate_size) + family.mlp_scalars
+
+
+def _mlp(shape: Shape, family: Family, width: Int) -> Int:
+    """An MLP of that width."""
+    return width * mlp_per_intermediate(shape, family) + _sum((family.mlp_outer_bias, shape.hidden_size))
+
+
+def mlp_per_intermediate(shape: Shape, family: Family | None = None) -> Int:
+    """Params that one more unit of an MLP's width costs: 3*h."""
+    family = _of(shape, family)
+    return family.mlp_matrices * shape.hidden_size + family.mlp_inner_bias
+
+
+def per_intermediate(shape: Shape, family: Family | None = None) -> Int:
+    """Params of the whole model that one more unit of the shape's intermediate_size costs."""
+    family = _of(shape, family)
+    experts = family.experts
+    slope = mlp_per_intermediate(shape, family)
+    norms = _sum((family.inner_norms, shape.num_layers))
+    if experts is None:
+        return shape.num_layers * slope + norms
+    sparse = (
+        experts.number * expert_per_intermediate(shape, family, experts) if experts.intermediate_size is None else 0
+    )
+    return experts.dense_layers * slope + (shape.num_layers - experts.dense_layers) * sparse + norms
+
+
+def per_vocab(shape: Shape, family: Family | None = None) -> Int:
+    """Params that one more token of the vocabulary costs."""
+    family = _of(shape, family)
+    return _embedding_size(shape, family) * (2 - family.tie_embeddings) + family.head_bias
+
+
+def expert(shape: Shape, family: Family, experts: Experts) -> Int:
+    """One routed expert."""
+    width = shape.intermediate_size if experts.intermediate_size is None else experts.intermediate_size
+    outer_bias = _sum((experts.bias * family.mlp_outer_bias, shape.hidden_size))
+    return width * expert_per_intermediate(shape, family, experts) + outer_bias
+
+
+def expert_per_intermediate(shape: Shape, family: Family, experts: Experts) -> Int:
+    """Params that one more unit of one routed expert's width costs: 3*h."""
+    return family.mlp_matrices * shape.hidden_size + experts.bias * family.mlp_inner_bias
+
+
+def experts_per_layer(shape: Shape, family: Family, experts: Experts) -> Int:
+    """All experts of a layer, the shared ones too. The shared ones are one MLP of their width together."""
+    shared = _mlp(shape, family, experts.shared_intermediate_size) if experts.shared_intermediate_size else 0
+    return experts.number * expert(shape, family, experts) + shared
+
+
+def router_per_layer(shape: Shape, experts: Experts) -> Int:
+    """E*h, its bias, and the gate of the shared experts."""
+    return (experts.number + experts.shared_gate) * shape.hidden_size + experts.router_bias * experts.number
+
+
+def norm_per_layer(shape: Shape, family: Family | None = None) -> Int:
     """Two RMSNorms over h, and with qk norm two more over d."""
-    return 2 * shape.hidden_size + 2 * shape.head_dim * shape.qk_norm
-
-
-def final_norm(shape: Shape) -> Int:
-    """h, or 0 without it."""
-    return shape.hidden_size * shape.final_norm
+    family = _of(shape, family)
+    latent = family.latent
+    compressed = 0 if latent is None else latent.query_rank + latent.kv_rank
+    return compressed + _sum(
+        (family.norm_vectors * family.norms_per_layer, shape.hidden_size),
+        (family.head_norms, shape.head_dim),
+        (family.query_norms, shape.num_heads * shape.head_dim),
+        (family.key_norms, shape.num_kv_heads * shape.head_dim),
+        (family.inner_norms, shape.intermediate_size),
+    )

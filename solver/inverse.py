@@ -12,33 +12,33 @@ import math
 from diymodel.config import DIYConfig
 from solver import counts
 from solver.counts import Int, Shape
+from solver.families import Family
 
 
-def layers_between(low: Int, high: Int, shape: Shape) -> tuple[Int, Int]:
+def layers_between(low: Int, high: Int, shape: Shape, family: Family | None = None) -> tuple[Int, Int]:
     """Smallest and largest L with low <= P <= high (the shape's own L is not read).
 
     P = outside + L * layer, hence L = (P - outside) / layer.
     """
-    return _quotients(low, high, counts.outside_layers(shape), counts.per_layer(shape))
+    return _quotients(low, high, counts.outside_layers(shape, family), counts.per_layer(shape, family))
 
 
-def intermediate_between(low: Int, high: Int, shape: Shape) -> tuple[Int, Int]:
-    """Smallest and largest f with low <= P <= high (the shape's own f is not read).
+def intermediate_between(low: Int, high: Int, shape: Shape, family: Family | None = None) -> tuple[Int, Int]:
+    """Smallest and largest f with low <= P <= high (the result does not depend on the shape's own f).
 
     P = rest + f * 3hL, hence f = (P - rest) / 3hL.
     """
-    layer = counts.attention_per_layer(shape) + counts.norm_per_layer(shape)
-    rest = counts.outside_layers(shape) + shape.num_layers * layer
-    return _quotients(low, high, rest, shape.num_layers * counts.mlp_per_intermediate(shape))
+    slope = counts.per_intermediate(shape, family)
+    return _quotients(low, high, counts.total(shape, family) - slope * shape.intermediate_size, slope)
 
 
-def vocab_between(low: Int, high: Int, shape: Shape) -> tuple[Int, Int]:
-    """Smallest and largest V with low <= P <= high (the shape's own V is not read).
+def vocab_between(low: Int, high: Int, shape: Shape, family: Family | None = None) -> tuple[Int, Int]:
+    """Smallest and largest V with low <= P <= high (the result does not depend on the shape's own V).
 
     P = rest + V * h, twice h with an untied head.
     """
-    rest = counts.final_norm(shape) + shape.num_layers * counts.per_layer(shape)
-    return _quotients(low, high, rest, shape.hidden_size * (1 if shape.tie_embeddings else 2))
+    slope = counts.per_vocab(shape, family)
+    return _quotients(low, high, counts.total(shape, family) - slope * shape.vocab_size, slope)
 
 
 def hidden_root(params: int, config: DIYConfig) -> float:

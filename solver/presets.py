@@ -1,13 +1,18 @@
-"""The configs that are known by name: the reference shapes of the DIY family, and published models that it expresses.
+"""The configs that are known by name: the reference shapes of the DIY family, and published models.
 
-A published model is here if `DIYConfig` says everything that decides its count: a Llama, Mistral, Qwen2 or Qwen3 shape
-without experts. What does not change a count is not kept: RoPE scaling, sliding windows, scaled embeddings.
+A published model is in the table here if `DIYConfig` says everything that decides its count: a Llama, Mistral, Qwen2 or
+Qwen3 shape without experts. Others are in published.json, in the fields of their own config.json. What does not change
+a count is not kept: RoPE scaling, sliding windows, scaled embeddings.
 """
 
 from __future__ import annotations
 
 import difflib
+import functools
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib import resources
 from typing import Any
 
 from diymodel.config import DIYConfig
@@ -33,8 +38,41 @@ class Preset:
             "params": self.params,
             "published": self.published,
             "source": self.source,
+            "config_format": "diy",
             "config": self.config.to_dict(),
         }
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PublishedModel:
+    """A published model with a name, in the fields of its Hugging Face config."""
+
+    name: str
+    config: Mapping[str, Any]
+    """What decides the count."""
+    params: int
+    """All weights; a tied head is counted once."""
+    published: str
+    """The count as its authors state it; empty where they state none."""
+    source: str
+    """Where the shape comes from."""
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "params": self.params,
+            "published": self.published,
+            "source": self.source,
+            "config_format": "hf",
+            "config": dict(self.config),
+        }
+
+
+@functools.cache
+def published_models() -> tuple[PublishedModel, ...]:
+    """The published models that are not in PRESETS, by name."""
+    text = resources.files("solver").joinpath("published.json").read_text(encoding="utf-8")
+    return tuple(PublishedModel(**entry) for entry in json.loads(text))
 
 
 def preset(name: str) -> Preset:
@@ -55,9 +93,20 @@ def find(name: str) -> Preset | None:
     return next((known for known in PRESETS if known.name == wanted), None)
 
 
+def find_published(name: str) -> PublishedModel | None:
+    """The published model of that name that is not in PRESETS, or None."""
+    wanted = name.strip().lower()
+    return next((known for known in published_models() if known.name == wanted), None)
+
+
+def names() -> list[str]:
+    """Every name that can stand for a file."""
+    return [*(known.name for known in PRESETS), *(known.name for known in published_models())]
+
+
 def nearest(name: str) -> str:
     """The end of a sentence about a name that is no preset."""
-    near = difflib.get_close_matches(name.strip().lower(), [known.name for known in PRESETS], n=1)
+    near = difflib.get_close_matches(name.strip().lower(), names(), n=1)
     return f"did you mean {near[0]}?" if near else "`diysolve presets` lists them"
 
 

@@ -232,7 +232,10 @@ ANSWERS: dict[str, Answer] = {
     "unlimited": UNLIMITED,
     "infeasible": INFEASIBLE,
     "count": CountAnswer(
-        (Counted(source="deep.json", params=PARAMS), Counted(source="none.json", error="file='none.json': is empty"))
+        (
+            Counted(source="deep.json", params=PARAMS, active=PARAMS["total"]),
+            Counted(source="none.json", error="file='none.json': is empty"),
+        )
     ),
     "memory": MemoryAnswer(source="wide.json", config=WIDE, report=TOO_LARGE),
     "verify": VerifyAnswer(

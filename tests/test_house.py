@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[1]
 
 FLOORS: list[set[str]] = [
     {"solver.errors"},
-    {"solver.units", "solver.recipe", "solver.devices", "diymodel.config"},
+    {"solver.units", "solver.recipe", "solver.devices", "solver.families", "diymodel.config"},
     {"solver.query", "solver.counts", "solver.presets"},
     {"solver.inverse", "solver.memory", "solver.ranking"},
     {"solver.lattice", "solver.solution"},

@@ -38,7 +38,7 @@ def test_the_first_preset_is_the_default_config() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "hint"), [("smollm2-1.35m", "did you mean smollm2-135m"), ("gpt-4", "`diysolve presets` lists them")]
+    ("name", "hint"), [("smollm2-1.35m", "did you mean smollm2-135m"), ("xyzzy", "`diysolve presets` lists them")]
 )
 def test_an_unknown_preset_gets_a_hint(name: str, hint: str) -> None:
     with pytest.raises(InputFileError, match=hint):

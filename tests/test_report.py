@@ -137,7 +137,7 @@ def test_json_is_the_answer_itself(name: str) -> None:
 
 def test_json_has_the_keys_of_the_contract() -> None:
     assert set(json.loads(render(ANSWERS["count"], "json"))["configs"][0]) == {
-        "source", "model_type", "params", "active",
+        "source", "model_type", "params", "active", "non_embedding",
     }  # fmt: skip
     assert "params" not in json.loads(render(ANSWERS["count"], "json"))["configs"][1]
     assert {"schema", "recipe", "peak_bytes", "device_bytes", "binding", "moments", "budget_bytes", "verdict",

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from solver.interop.files import load_config, load_configs_to_rank
+from solver.interop.files import load_architecture, load_config, load_configs_to_rank
 
-__all__ = ["load_config", "load_configs_to_rank"]
+__all__ = ["load_architecture", "load_config", "load_configs_to_rank"]

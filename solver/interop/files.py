@@ -1,6 +1,6 @@
 """What a FILE on the command line means: a config, whatever it is written in.
 
-    model.json      the JSON of a DIYConfig, or the JSON of a solve
+    model.json      the JSON of a DIYConfig, a Hugging Face config.json, or the JSON of a solve
     model/          a folder that holds config.json
     smollm2-135m    a preset
     -               standard input
@@ -21,7 +21,9 @@ from typing import Any, BinaryIO, NoReturn
 
 from diymodel.config import ConfigError, DIYConfig
 from solver.errors import InputFileError, RequestError, UnitError, shown
-from solver.presets import find, nearest
+from solver.families import Architecture
+from solver.interop import architecture
+from solver.presets import find, find_published, nearest
 from solver.units import parse_tokens
 
 MAX_FILE_BYTES = 64 * 2**20
@@ -31,7 +33,7 @@ STDIN = "-"
 SOLUTION = "diysolve.solution/"
 """How the schema of a solve begins."""
 
-WANTED = "wanted is a JSON object of DIYConfig fields, the JSON of a solve, or a preset's name"
+WANTED = "wanted is a JSON object of DIYConfig fields, a Hugging Face config, the JSON of a solve, or a preset's name"
 
 ToRank = tuple[DIYConfig, int | None]
 """A config and the tokens it is to be trained on; None: the default."""
@@ -45,15 +47,21 @@ def load_config(source: str, *, rank: int = 1) -> DIYConfig:
         ConfigError: it holds the fields of a config that no model can be built from.
         RequestError: a rank that the solve does not have.
     """
-    is_preset = source != STDIN and not os.path.exists(source)
-    values = _preset(source).to_dict() if is_preset else _json(source, _text(source))
-    if not isinstance(values, dict):
-        raise InputFileError("file", source, f"holds {_kind(values)}; {WANTED}")
-    if _is_solution(values):
-        return _candidate(source, values, rank)
-    if rank != 1:
-        raise RequestError("rank", rank, f"{source} is one config, not the JSON of a solve; leave rank out")
-    return _config(source, values)
+    return _one_config(source, _values(source), rank)
+
+
+def load_architecture(source: str, *, rank: int = 1) -> Architecture:
+    """What decides the count of the model that `source` names: a config as above, or a Hugging Face config of any
+    model type that is known.
+
+    Raises:
+        InputFileError, ConfigError, RequestError: as for load_config.
+    """
+    values = _values(source)
+    if not architecture.is_hugging_face(values):
+        return architecture.of_config(_one_config(source, values, rank))
+    _refuse_rank(source, rank)
+    return architecture.of_hugging_face(source, values)
 
 
 def load_configs_to_rank(source: str) -> list[ToRank]:
@@ -64,18 +72,35 @@ def load_configs_to_rank(source: str) -> list[ToRank]:
         ConfigError: an entry from which no model can be built, likewise.
     """
     if source != STDIN and not os.path.exists(source):
-        return [(_preset(source), None)]
+        return [(_config(source, _preset(source)), None)]
     found = [_entry_to_rank(source, where, entry) for where, entry in _entries(source, _text(source))]
     if not found:
         raise InputFileError("file", source, "holds no config; wanted are a JSON list of configs, or one JSON a line")
     return found
 
 
-def _preset(name: str) -> DIYConfig:
-    found = find(name)
-    if found is None:
-        raise InputFileError("file", name, f"there is no such file, and no preset of that name; {nearest(name)}")
-    return found.config
+def _values(source: str) -> dict[str, Any]:
+    """The JSON object that `source` names: a preset's, a file's, or standard input's."""
+    is_preset = source != STDIN and not os.path.exists(source)
+    values = _preset(source) if is_preset else _json(source, _text(source))
+    if not isinstance(values, dict):
+        raise InputFileError("file", source, f"holds {_kind(values)}; {WANTED}")
+    return values
+
+
+def _preset(name: str) -> dict[str, Any]:
+    """The fields of a preset: of a DIYConfig, or of a Hugging Face config."""
+    diy, published = find(name), find_published(name)
+    if diy is not None:
+        return diy.config.to_dict()
+    if published is not None:
+        return dict(published.config)
+    raise InputFileError("file", name, f"there is no such file, and no preset of that name; {nearest(name)}")
+
+
+def _refuse_rank(source: str, rank: int) -> None:
+    if rank != 1:
+        raise RequestError("rank", rank, f"{source} is one config, not the JSON of a solve; leave rank out")
 
 
 # Reading
@@ -181,6 +206,13 @@ def _entries(source: str, text: str) -> Iterator[tuple[str, Any]]:
 # From values to configs
 
 
+def _one_config(source: str, values: dict[str, Any], rank: int) -> DIYConfig:
+    if _is_solution(values):
+        return _candidate(source, values, rank)
+    _refuse_rank(source, rank)
+    return _config(source, values)
+
+
 def _entry_to_rank(source: str, where: str, entry: Any) -> ToRank:
     if not isinstance(entry, dict):
         complaint = f"{where} is {_kind(entry)}; each entry is a JSON object of DIYConfig fields"
@@ -203,9 +235,9 @@ def _config(source: str, values: dict[str, Any], where: str = "") -> DIYConfig:
     if "schema" in values:
         complaint = f"is the JSON of another command ({shown(values['schema'])}); {WANTED}"
         raise InputFileError("file", source, f"{where} {complaint}".lstrip())
-    if "model_type" in values or "architectures" in values:
+    if architecture.is_hugging_face(values):
         wanted = ", ".join(field.name for field in fields(DIYConfig))
-        complaint = "is a Hugging Face config, and this version reads DIYConfig files: write its shape in these fields:"
+        complaint = "is a Hugging Face config, which `diysolve count` reads; elsewhere write its shape in these fields:"
         raise InputFileError("file", source, f"{where} {complaint} {wanted}".lstrip())
     try:
         return DIYConfig.from_dict(values)

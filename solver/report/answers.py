@@ -10,8 +10,9 @@ from solver.solution import Solution
 if TYPE_CHECKING:
     from diymodel.config import DIYConfig
     from solver.devices import Device
+    from solver.families import Architecture
     from solver.memory.budget import MemoryReport
-    from solver.presets import Preset
+    from solver.presets import Preset, PublishedModel
     from solver.ranking.score import Score
     from solver.recipe import Recipe
     from solver.solution import Verification
@@ -22,8 +23,11 @@ class Counted:
     """One file of `diysolve count`: its params, or why it has none."""
 
     source: str
+    model_type: str = "diy"
     params: dict[str, int] | None = None
-    """total, embedding, attention, mlp, norm, lm_head."""
+    """total, embedding, attention, mlp, norm, lm_head; position, router, other where the family has them."""
+    active: int | None = None
+    """Params that take part in the forward of one token."""
     error: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
@@ -31,10 +35,18 @@ class Counted:
             return {"source": self.source, "error": self.error}
         return {
             "source": self.source,
-            "model_type": "diy",
+            "model_type": self.model_type,
             "params": dict(self.params),
-            "active": self.params["total"],  # every weight of a dense model takes part in every token
+            "active": self.active,
+            "non_embedding": self.non_embedding,
         }
+
+    @property
+    def non_embedding(self) -> int | None:
+        """All params but those of the embedding, the positions and the head."""
+        if self.params is None:
+            return None
+        return self.params["total"] - sum(self.params.get(part, 0) for part in ("embedding", "position", "lm_head"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,9 +158,12 @@ class PresetsAnswer:
     """`diysolve presets`."""
 
     presets: tuple[Preset, ...]
+    published: tuple[tuple[PublishedModel, Architecture], ...] = ()
+    """Models of other families, each with what decides its count."""
 
     def to_dict(self) -> dict[str, Any]:
-        return {"schema": "diysolve.presets/1", "presets": [preset.to_dict() for preset in self.presets]}
+        presets = [preset.to_dict() for preset in self.presets] + [model.to_dict() for model, _ in self.published]
+        return {"schema": "diysolve.presets/1", "presets": presets}
 
 
 Answer = Solution | CountAnswer | MemoryAnswer | VerifyAnswer | RankAnswer | DevicesAnswer | PresetsAnswer

@@ -11,6 +11,8 @@ from functools import singledispatch
 from typing import Any, Literal
 
 from diymodel.config import DIYConfig
+from solver.counts import MORE_COMPONENTS
+from solver.families import Dimensions
 from solver.memory.budget import MemoryReport
 from solver.query import DEFAULT_TOKENS, OPTIONS, Query
 from solver.recipe import Recipe
@@ -135,7 +137,7 @@ SHAPE = (
 )
 
 
-def _shape_cells(config: DIYConfig) -> list[str]:
+def _shape_cells(config: DIYConfig | Dimensions) -> list[str]:
     return [
         str(config.num_layers),
         str(config.hidden_size),
@@ -330,14 +332,23 @@ def _verify(answer: VerifyAnswer) -> Page:
 # the other commands
 
 
+COUNTED = ("total", "embedding", "position", "attention", "mlp", "router", "norm", "lm_head", "other")
+"""Columns of a count, in order; those of MORE_COMPONENTS only where a file has them."""
+
+
 @page.register(CountAnswer)
 def _count(answer: CountAnswer) -> Page:
-    components = ("total", "embedding", "attention", "mlp", "norm", "lm_head")
+    found = {name for counted in answer.configs for name, params in (counted.params or {}).items() if params}
+    components = [name for name in COUNTED if name in found or name not in MORE_COMPONENTS]
+    sparse = any(counted.params and counted.active != counted.params["total"] for counted in answer.configs)
     rows = []
     for counted in answer.configs:
-        cells = ["not counted"] if counted.params is None else [f"{counted.params[name]:,}" for name in components]
-        rows.append((counted.source, *cells, *[NONE] * (len(components) - len(cells))))
-    return [Grid("", (Column("config", "word"), *map(Column, components)), tuple(rows))]
+        params = counted.params
+        cells = ["not counted"] if params is None else [f"{params.get(name, 0):,}" for name in components]
+        cells += [f"{counted.active:,}"] if params and sparse else []
+        rows.append((counted.source, *cells, *[NONE] * (len(components) + sparse - len(cells))))
+    columns = [Column("config", "word"), *map(Column, components)] + [Column("active")] * sparse
+    return [Grid("", tuple(columns), tuple(rows))]
 
 
 @page.register(MemoryAnswer)
@@ -472,6 +483,17 @@ def _presets(answer: PresetsAnswer) -> Page:
             "tied" if preset.config.tie_embeddings else "untied",
         ]
         for preset in answer.presets
+    ]
+    rows += [
+        [
+            model.name,
+            short_count(model.params),
+            model.published or NONE,
+            *_shape_cells(known.shape),
+            str(known.shape.vocab_size),
+            "tied" if known.family.tie_embeddings else "untied",
+        ]
+        for model, known in answer.published
     ]
     return [_grid("", columns, rows), "Give a name in place of a FILE; the sources are in --format json."]
 

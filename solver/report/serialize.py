@@ -6,6 +6,7 @@ import csv
 import io
 import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from functools import singledispatch
 from typing import Any
 
@@ -121,7 +122,12 @@ def _verification(verification: Verification) -> Record:
 
 @records.register(CountAnswer)
 def _count(answer: CountAnswer) -> Sequence[Record]:
-    return [{"source": counted.source, **(counted.params or {"error": counted.error})} for counted in answer.configs]
+    return [
+        {"source": counted.source, "error": counted.error} if counted.params is None else
+        {"source": counted.source, **counted.params, "model_type": counted.model_type, "active": counted.active,
+         "non_embedding": counted.non_embedding}
+        for counted in answer.configs
+    ]  # fmt: skip
 
 
 @records.register(MemoryAnswer)
@@ -176,4 +182,8 @@ def _presets(answer: PresetsAnswer) -> Sequence[Record]:
         {"name": preset.name, "params": preset.params, "published": preset.published, "source": preset.source,
          **preset.config.to_dict()}
         for preset in answer.presets
+    ] + [
+        {"name": model.name, "params": model.params, "published": model.published, "source": model.source,
+         **asdict(known.shape), "model_type": known.model_type}
+        for model, known in answer.published
     ]  # fmt: skip

@@ -1,0 +1,87 @@
+"""A Hugging Face config.json as a family and its dimensions: plain JSON, no transformers, no network."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from typing import Any
+
+from diymodel.config import DIYConfig
+from solver import counts
+from solver.errors import InputFileError, shown
+from solver.families import Architecture, Dimensions, Family
+from solver.interop.fields import Fields
+from solver.interop.model_types import MODEL_TYPES, OTHER_KINDS, Coefficient
+
+
+def of_config(config: DIYConfig) -> Architecture:
+    """The architecture of a DIYConfig."""
+    return Architecture(
+        model_type="diy",
+        family=counts.diy_family(config),
+        shape=Dimensions(
+            vocab_size=config.vocab_size,
+            hidden_size=config.hidden_size,
+            num_layers=config.num_layers,
+            num_heads=config.num_heads,
+            num_kv_heads=config.num_kv_heads,
+            head_dim=config.head_dim,
+            intermediate_size=config.intermediate_size,
+        ),
+    )
+
+
+def is_hugging_face(values: Mapping[str, Any]) -> bool:
+    """Whether these are the fields of a Hugging Face config."""
+    return "model_type" in values or "architectures" in values
+
+
+def of_hugging_face(source: str, values: Mapping[str, Any]) -> Architecture:
+    """The architecture of a Hugging Face config. `source` stands in front of every complaint.
+
+    Raises:
+        InputFileError: a model type that cannot be counted, or a field that contradicts the others.
+    """
+    model_type = _model_type(source, values)
+    entry = MODEL_TYPES[model_type]
+    fields = Fields(source=source, model_type=model_type, values=values, defaults=entry.defaults, names=entry.names)
+    coefficients = {name: _coefficient(fields, value) for name, value in entry.coefficients.items()}
+    return Architecture(model_type=model_type, family=Family(**coefficients), shape=entry.dimensions(fields))
+
+
+def _coefficient(fields: Fields, value: Coefficient) -> Any:
+    if isinstance(value, str):
+        return fields.flag(value)
+    return value if isinstance(value, int) else value(fields)
+
+
+def _model_type(source: str, values: Mapping[str, Any]) -> str:
+    """The model type, one of MODEL_TYPES."""
+    name = values.get("model_type")
+    if not isinstance(name, str):
+        complaint = f"is a Hugging Face config with model_type={shown(name)}: write the model's type, such as llama"
+        raise InputFileError("file", source, complaint)
+    if name not in MODEL_TYPES:
+        raise InputFileError("file", source, f"has model_type={shown(name)}: {_what_is_known(name, values)}")
+    for flag, kind in (("is_encoder_decoder", "an encoder"), ("add_cross_attention", "cross attention")):
+        if values.get(flag) not in (None, False):
+            complaint = (
+                f"is a config of {name} with {flag}={shown(values[flag])}: only decoders without {kind} can be counted"
+            )
+            raise InputFileError("file", source, complaint)
+    return name
+
+
+def _what_is_known(name: str, values: Mapping[str, Any]) -> str:
+    """Why a type cannot be counted, and what could be."""
+    kind = next((kind for kind, names in OTHER_KINDS.items() if name in names), None)
+    inner = values.get("text_config")
+    inner_type = inner.get("model_type") if isinstance(inner, dict) else None
+    if isinstance(inner_type, str) and inner_type in MODEL_TYPES:
+        it_is = kind or "a model with more than text"
+        return f"{it_is}; its text_config is a config of {inner_type}, which can be counted as a file of its own"
+    if kind:
+        return f"{kind}; decoders of attention and MLP layers can be counted, with experts or without"
+    near = difflib.get_close_matches(name.lower(), MODEL_TYPES, n=1)
+    known = f"not one of the {len(MODEL_TYPES)} types that are known"
+    return f"{known}; the nearest is {near[0]}" if near else f"{known}: {', '.join(MODEL_TYPES)}"
