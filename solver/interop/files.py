@@ -1,6 +1,6 @@
 """What a FILE on the command line means: a config, whatever it is written in.
 
-    model.json      the JSON of a DIYConfig, or the JSON of a solve
+    model.json      the JSON of a DIYConfig, a config.json of transformers, or the JSON of a solve
     model/          a folder that holds config.json
     smollm2-135m    a preset
     -               standard input
@@ -15,12 +15,13 @@ import json
 import os
 import sys
 from collections.abc import Iterator
-from dataclasses import fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
 
 from diymodel.config import ConfigError, DIYConfig
-from solver.errors import InputFileError, RequestError, UnitError, shown
+from solver.errors import ExchangeError, InputFileError, RequestError, UnitError, shown
+from solver.interop.huggingface import from_huggingface, is_huggingface, left_out
 from solver.presets import find, nearest
 from solver.units import parse_tokens
 
@@ -31,13 +32,27 @@ STDIN = "-"
 SOLUTION = "diysolve.solution/"
 """How the schema of a solve begins."""
 
-WANTED = "wanted is a JSON object of DIYConfig fields, the JSON of a solve, or a preset's name"
+WANTED = "wanted is a JSON object of DIYConfig fields, a Hugging Face config, the JSON of a solve, or a preset's name"
 
 ToRank = tuple[DIYConfig, int | None]
 """A config and the tokens it is to be trained on; None: the default."""
 
 
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What a FILE holds."""
+
+    config: DIYConfig
+    left_out: tuple[str, ...] = ()
+    """What a Hugging Face config says and DIYConfig cannot, such as RoPE scaling. It changes no count."""
+
+
 def load_config(source: str, *, rank: int = 1) -> DIYConfig:
+    """The config that `source` names: `load` without what was left out."""
+    return load(source, rank=rank).config
+
+
+def load(source: str, *, rank: int = 1) -> Loaded:
     """The config that `source` names. `rank` picks the candidate where it is the JSON of a solve.
 
     Raises:
@@ -50,10 +65,11 @@ def load_config(source: str, *, rank: int = 1) -> DIYConfig:
     if not isinstance(values, dict):
         raise InputFileError("file", source, f"holds {_kind(values)}; {WANTED}")
     if _is_solution(values):
-        return _candidate(source, values, rank)
+        return Loaded(_candidate(source, values, rank))
     if rank != 1:
         raise RequestError("rank", rank, f"{source} is one config, not the JSON of a solve; leave rank out")
-    return _config(source, values)
+    config = _config(source, values)
+    return Loaded(config, tuple(left_out(values)) if is_huggingface(values) else ())
 
 
 def load_configs_to_rank(source: str) -> list[ToRank]:
@@ -203,12 +219,10 @@ def _config(source: str, values: dict[str, Any], where: str = "") -> DIYConfig:
     if "schema" in values:
         complaint = f"is the JSON of another command ({shown(values['schema'])}); {WANTED}"
         raise InputFileError("file", source, f"{where} {complaint}".lstrip())
-    if "model_type" in values or "architectures" in values:
-        wanted = ", ".join(field.name for field in fields(DIYConfig))
-        complaint = "is a Hugging Face config, and this version reads DIYConfig files: write its shape in these fields:"
-        raise InputFileError("file", source, f"{where} {complaint} {wanted}".lstrip())
     try:
-        return DIYConfig.from_dict(values)
+        return from_huggingface(values) if is_huggingface(values) else DIYConfig.from_dict(values)
+    except ExchangeError as error:
+        raise InputFileError("file", source, f"{where} {_cut(str(error))}".lstrip()) from None
     except ConfigError as error:
         raise ConfigError(f"{source}{where and f', {where}'}: {_cut(str(error))}") from None
 
