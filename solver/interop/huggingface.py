@@ -157,7 +157,7 @@ def from_huggingface(values: dict[str, Any]) -> DIYConfig:
     if activation not in ("silu", "swish"):
         raise ExchangeError("hidden_act", activation, "the activation of DIYConfig is silu")
     defaults = {**_SHARED_DEFAULTS, **_DEFAULTS[kind]}
-    given = {key: values.get(key, defaults.get(key)) for key in NAMES.values()}
+    given: dict[str, Any] = {key: values.get(key, defaults.get(key)) for key in NAMES.values()}
     try:
         return DIYConfig(
             **{field: given[key] for field, key in NAMES.items() if field != "head_dim"},

@@ -42,10 +42,14 @@ class Piece:
     shape: tuple[int, ...]
 
 
-def layout(config: DIYConfig) -> dict[str, tuple[Piece, ...]]:
-    """Each tensor of ours, and those of transformers that make it up, one below the other. Without a tied head."""
+Layout = dict[str, tuple[Piece, ...]]
+"""Tensor of ours -> those of transformers that make it up, one below the other."""
+
+
+def layout(config: DIYConfig) -> Layout:
+    """Every tensor of the model, except a tied head."""
     c, v = config.hidden_size, config.vocab_size
-    parts = {EMBEDDING: (Piece(THEIR_EMBEDDING, (v, c)),)}
+    parts: Layout = {EMBEDDING: (Piece(THEIR_EMBEDDING, (v, c)),)}
     for index in range(config.num_layers):
         parts |= _layer(config, f"layers.{index}.")
     if config.final_norm:
@@ -55,12 +59,12 @@ def layout(config: DIYConfig) -> dict[str, tuple[Piece, ...]]:
     return parts
 
 
-def _layer(config: DIYConfig, ours: str) -> dict[str, tuple[Piece, ...]]:
+def _layer(config: DIYConfig, ours: str) -> Layout:
     c, d, f = config.hidden_size, config.head_dim, config.intermediate_size
     theirs = f"model.{ours}"
     heads = {"q": config.num_heads * d, "k": config.num_kv_heads * d, "v": config.num_kv_heads * d}
     attention, mlp = f"{theirs}self_attn.", f"{theirs}mlp."
-    parts = {
+    parts: Layout = {
         f"{ours}attention_norm.weight": (Piece(f"{theirs}input_layernorm.weight", (c,)),),
         f"{ours}attention.qkv.weight": tuple(
             Piece(f"{attention}{letter}_proj.weight", (rows, c)) for letter, rows in heads.items()
@@ -93,7 +97,7 @@ def to_huggingface_state(state: State, config: DIYConfig) -> dict[str, Tensor]:
     found: dict[str, Tensor] = {}
     for name, pieces in parts.items():
         rows = [piece.shape[0] for piece in pieces]
-        found |= zip((piece.name for piece in pieces), state[name].split(rows), strict=True)
+        found |= zip((piece.name for piece in pieces), torch.split(state[name], rows), strict=True)
     return found | ({HEAD: found[THEIR_EMBEDDING]} if config.tie_embeddings else {})
 
 
