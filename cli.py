@@ -290,8 +290,8 @@ def _see_help(error: click.UsageError) -> str:
     Without a command it solves: diysolve --target 500M --vram 24GB
 
     \b
-    FILE is the JSON of a DIYConfig or of a solve, a folder that holds config.json,
-    a preset's name, or - for standard input.
+    FILE is the JSON of a DIYConfig or of a solve, a Hugging Face config.json or a
+    folder that holds one, a preset's name, or - for standard input.
 
     Completion for your shell: eval "$(_DIYSOLVE_COMPLETE=bash_source diysolve)"; zsh_source and fish_source likewise.
     """,

@@ -507,6 +507,7 @@ def test_weights_go_out_and_come_back(tmp_path: Path) -> None:
         "model.safetensors", "config.json",
     ]  # fmt: skip
     assert json.loads((tmp_path / "there" / "config.json").read_text())["dtype"] == "bfloat16"
+    assert len({path.stat().st_mode for path in (tmp_path / "there").iterdir()}) == 1
     assert diysolve("export", there, "--weights", there, "--to", "diy", "--out", back).exit_code == 0
     found = load_file(tmp_path / "back" / "model.safetensors")
     assert all(torch.equal(tensor, state[name]) for name, tensor in found.items())

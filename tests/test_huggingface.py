@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
+import io
 import json
 import os
 import subprocess
 import sys
-import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -37,9 +38,6 @@ from solver.presets import PRESETS
 from tests.strategies import configs
 
 os.environ["HF_HUB_OFFLINE"] = "1"
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # of the package's own imports
-    from transformers import AutoConfig, AutoModelForCausalLM
 
 ROOT = Path(__file__).parents[1]
 SMALL = DIYConfig(
@@ -72,10 +70,15 @@ def expressible(draw: st.DrawFn) -> DIYConfig:
     return replace(config, qk_norm=config.qk_norm and not config.qkv_bias)
 
 
+def hf() -> Any:
+    """transformers, loaded by the first test that needs it: it takes seconds, and collecting need not wait."""
+    return importlib.import_module("transformers")
+
+
 def theirs(config: DIYConfig, folder: Path, **changes: Any) -> Any:
     """transformers' config, as it reads it from a folder."""
     (folder / "config.json").write_text(json.dumps({**to_huggingface(config), **changes}))
-    return AutoConfig.from_pretrained(folder)
+    return hf().AutoConfig.from_pretrained(folder)
 
 
 def filled(config: DIYConfig, seed: int = 0) -> DIYForCausalLM:
@@ -103,7 +106,7 @@ def test_out_and_back_loses_nothing(config: DIYConfig) -> None:
 def test_transformers_builds_the_same_number_of_parameters(config: DIYConfig, tmp_path_factory: Any) -> None:
     built = theirs(replace(config, max_seq_len=min(config.max_seq_len, 64)), tmp_path_factory.mktemp("hf"))
     with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(built)
+        model = hf().AutoModelForCausalLM.from_config(built)
     assert sum(parameter.numel() for parameter in model.parameters()) == count(config)["total"]
     assert type(model).__name__ == to_huggingface(config)["architectures"][0]
 
@@ -134,7 +137,7 @@ def test_what_transformers_does_not_have_is_refused(changes: dict[str, Any], arg
 def test_new_weights_are_as_wide_as_ours(tmp_path: Path) -> None:
     config = replace(SMALL, hidden_size=256, vocab_size=2000)
     torch.manual_seed(0)
-    built = AutoModelForCausalLM.from_config(theirs(config, tmp_path))
+    built = hf().AutoModelForCausalLM.from_config(theirs(config, tmp_path))
     wanted = float(DIYForCausalLM(config).embedding.weight.detach().std())
     assert float(built.model.embed_tokens.weight.detach().std()) == pytest.approx(wanted, rel=0.02)
 
@@ -144,7 +147,7 @@ def test_new_weights_are_as_wide_as_ours(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["llama", "mistral", "qwen2", "qwen3"])
 def test_what_a_config_does_not_say_is_what_transformers_takes(kind: str) -> None:
-    found, wanted = from_huggingface({"model_type": kind}), AutoConfig.for_model(kind)
+    found, wanted = from_huggingface({"model_type": kind}), hf().AutoConfig.for_model(kind)
     for field, key in NAMES.items():
         default = getattr(wanted, key, None) or wanted.hidden_size // wanted.num_attention_heads
         assert getattr(found, field) == (default if key != "tie_word_embeddings" else wanted.tie_word_embeddings)
@@ -175,7 +178,7 @@ def test_a_config_that_says_little_is_counted_as_transformers_builds_it(data: st
     if kind == "mistral" and said["num_key_value_heads"] is None:  # refused there
         said["num_key_value_heads"] = 1
     with torch.device("meta"):
-        built = AutoModelForCausalLM.from_config(AutoConfig.for_model(kind, **said))
+        built = hf().AutoModelForCausalLM.from_config(hf().AutoConfig.for_model(kind, **said))
     counted = count(from_huggingface({"model_type": kind, **said}))["total"]
     assert counted == sum(parameter.numel() for parameter in built.parameters())
 
@@ -267,14 +270,25 @@ def test_a_model_of_ours_has_the_same_logits_there(kind: str, tmp_path: Path) ->
     config = KINDS[kind]
     model = filled(config)
     built_config = theirs(config, tmp_path)
-    built = AutoModelForCausalLM.from_config(built_config)
+    built = hf().AutoModelForCausalLM.from_config(built_config)
     built.load_state_dict(to_huggingface_state(model.state_dict(), config))
     same_logits(model, built)
     save_weights(str(tmp_path / "model.safetensors"), to_huggingface_state(model.state_dict(), config))
-    loaded, info = AutoModelForCausalLM.from_pretrained(tmp_path, output_loading_info=True)
+    loaded, info = hf().AutoModelForCausalLM.from_pretrained(tmp_path, output_loading_info=True)
     assert not info["missing_keys"]
     assert not info["unexpected_keys"]
     same_logits(model, loaded)
+
+
+def test_a_model_of_ours_writes_the_same_text_there(tmp_path: Path) -> None:
+    config = KINDS["qwen3"]
+    model = filled(config)
+    built = hf().AutoModelForCausalLM.from_config(theirs(config, tmp_path))
+    built.load_state_dict(to_huggingface_state(model.state_dict(), config))
+    prompt = torch.tensor([[3, 1, 4], [1, 5, 9]])
+    text = model.generate(prompt, 20, temperature=0)
+    assert torch.equal(text, built.eval().generate(prompt, max_new_tokens=20, do_sample=False))
+    assert len(set(text[0].tolist())) > 5
 
 
 @settings(max_examples=25)
@@ -295,7 +309,7 @@ def test_weights_go_out_and_back_unchanged(config: DIYConfig, seed: int) -> None
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_folder_that_transformers_saved_is_a_model_here(kind: str, tmp_path: Path) -> None:
     torch.manual_seed(2)
-    built = AutoModelForCausalLM.from_config(theirs(KINDS[kind], tmp_path))
+    built = hf().AutoModelForCausalLM.from_config(theirs(KINDS[kind], tmp_path))
     built.save_pretrained(tmp_path / "saved")
     folder = str(tmp_path / "saved")
     config = load_config(folder)
@@ -305,7 +319,7 @@ def test_a_folder_that_transformers_saved_is_a_model_here(kind: str, tmp_path: P
 
 
 def test_a_folder_of_shards_is_read_whole(tmp_path: Path) -> None:
-    built = AutoModelForCausalLM.from_config(theirs(SMALL, tmp_path))
+    built = hf().AutoModelForCausalLM.from_config(theirs(SMALL, tmp_path))
     built.save_pretrained(tmp_path / "saved", max_shard_size="20KB")
     assert len(list((tmp_path / "saved").glob("*.safetensors"))) > 1
     model = DIYForCausalLM(SMALL).eval()
@@ -344,7 +358,7 @@ def test_the_layout_names_every_tensor_of_both_models(tmp_path: Path) -> None:
     for config in KINDS.values():
         tied = {"lm_head.weight"} if config.tie_embeddings else set()
         assert layout(config).keys() | tied == DIYForCausalLM(config).state_dict().keys()
-        built = AutoModelForCausalLM.from_config(theirs(config, tmp_path))
+        built = hf().AutoModelForCausalLM.from_config(theirs(config, tmp_path))
         assert {
             piece.name for pieces in layout(config).values() for piece in pieces
         } | tied == built.state_dict().keys()
@@ -364,6 +378,15 @@ def test_weights_are_read_from_files_of_ours(name: str, tmp_path: Path) -> None:
     assert dtype_name(state) == "bfloat16"
 
 
+def saved(state: dict[str, torch.Tensor]) -> bytes:
+    file = io.BytesIO()
+    torch.save(state, file)
+    return file.getvalue()
+
+
+CUT = saved(filled(SMALL).state_dict())[:5000]
+
+
 @pytest.mark.parametrize(
     ("name", "content", "complaint"),
     [
@@ -372,6 +395,7 @@ def test_weights_are_read_from_files_of_ours(name: str, tmp_path: Path) -> None:
         ("text.pt", b"hello", "holds no weights"),
         ("text.safetensors", b"hello", "holds no weights"),
         ("empty.pt", b"", "holds no weights"),
+        ("cut.pt", CUT, "is cut off"),
     ],
 )
 def test_a_file_that_holds_no_weights_is_one_sentence(

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from diymodel.config import DIYConfig
-from solver.errors import ExchangeError, InputFileError, shown
+from solver.errors import ExchangeError, InputFileError
 
 State = Mapping[str, Tensor]
 """A state dict."""
@@ -172,14 +172,19 @@ def _read(path: str) -> State:
     from safetensors.torch import load_file
 
     try:
-        if path.endswith(".safetensors"):
-            return load_file(path)
-        state: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except OSError as error:
-        raise InputFileError("weights", path, f"cannot be read: {(error.strerror or str(error)).lower()}") from None
-    except (SafetensorError, UnpicklingError, EOFError, RuntimeError, ValueError, KeyError) as error:
-        reason = shown(str(error).strip().split("\n")[0], 120)
-        raise InputFileError("weights", path, f"holds no weights ({reason}); {WANTED}") from None
+        with open(path, "rb"):  # or a missing file and one that is cut off would be the same error
+            pass
+    except (OSError, ValueError) as error:
+        reason = (getattr(error, "strerror", None) or str(error)).lower()
+        raise InputFileError("weights", path, f"cannot be read: {reason}") from None
+    try:
+        state: Any = (
+            load_file(path)
+            if path.endswith(".safetensors")
+            else torch.load(path, map_location="cpu", weights_only=True)
+        )
+    except (SafetensorError, UnpicklingError, EOFError, OSError, RuntimeError, ValueError, KeyError):
+        raise InputFileError("weights", path, f"holds no weights, or is cut off; {WANTED}") from None
     if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
         raise InputFileError("weights", path, f"holds more than tensors by their names; {WANTED}")
     return state

@@ -92,9 +92,10 @@ def put_in_place(target: Path) -> Iterator[Path]:
     """
     beside = target.with_name(f".{target.name[:100]}.{os.urandom(4).hex()}.part")
     try:
+        beside.touch()  # for the mode that a new file has; some writers make theirs for the owner alone
+        mode = (target if target.exists() else beside).stat().st_mode
         yield beside
-        if target.exists():
-            beside.chmod(stat.S_IMODE(target.stat().st_mode))
+        beside.chmod(stat.S_IMODE(mode))
         beside.replace(target)
     except BaseException:
         with contextlib.suppress(OSError):

@@ -442,7 +442,7 @@ def _export(answer: ExportAnswer) -> Page:
     rows = [(path, f"{size:,}") for path, size in answer.files.items()]
     return [
         f"{answer.source}: {shape_line(answer.config)}",
-        f"{answer.params['total']:,} params, built by {answer.builds}.",
+        f"{answer.params['total']:,} params as {answer.builds}.",
         Grid("", (Column("written", "text"), Column("bytes")), tuple(rows)),
         *(f"Note: {note}." for note in answer.notes),
     ]
