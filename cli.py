@@ -537,12 +537,12 @@ def export(
 
 def _with_weights(config: DIYConfig, program: Program, weights: str, out: str, force: bool) -> dict[str, Any]:
     """The files of an export, the weights first: where there is a config.json, the folder is complete."""
-    from solver.interop import draft
+    from solver.interop.export import WEIGHTS_FILE, draft
     from solver.report.files import require_not_lost
 
     if not force:
-        require_not_lost(os.path.join(out, "model.safetensors"), None)  # before they are read
-    from solver.interop.weights import WEIGHTS_FILE, dtype_name, read_weights, save_weights, to_huggingface_state
+        require_not_lost(os.path.join(out, WEIGHTS_FILE), None)
+    from solver.interop.weights import dtype_name, read_weights, save_weights, to_huggingface_state  # loads torch
 
     state = read_weights(weights, config)
     made = draft(config, program, dtype=dtype_name(state))

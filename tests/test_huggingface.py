@@ -256,6 +256,31 @@ def test_a_config_that_has_no_equal_here_is_refused_in_its_own_words(
     assert complaint in str(in_file.value)
 
 
+JSON_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["rope_type", "rope_theta"]), inner),
+    max_leaves=4,
+)
+KEYS = [*NAMES.values(), "rope_theta", "rope_parameters", "rope_scaling", "attention_bias", "mlp_bias", "hidden_act",
+        "attention_dropout", "residual_dropout", "sliding_window", "use_sliding_window", "architectures",
+        "quantization_config"]  # fmt: skip
+
+
+@settings(max_examples=300)
+@given(
+    kind=st.sampled_from(["llama", "mistral", "qwen2", "qwen3"]) | JSON_VALUES,
+    values=st.dictionaries(st.sampled_from(KEYS), JSON_VALUES, max_size=5),
+)
+def test_whatever_a_config_holds_it_is_read_or_refused(kind: Any, values: dict[str, Any]) -> None:
+    values = {"model_type": kind, **values}
+    try:
+        config = from_huggingface(values)
+    except (ExchangeError, ConfigError):
+        return
+    assert count(config)["total"] > 0
+    assert all(left_out(values))
+
+
 # weights
 
 

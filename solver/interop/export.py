@@ -13,6 +13,9 @@ from solver.interop.huggingface import ARCHITECTURES, model_type, to_huggingface
 
 Program = Literal["hf", "diy", "litgpt", "python"]
 
+WEIGHTS_FILE = "model.safetensors"
+"""Where transformers looks for weights that are in one file."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Draft:

@@ -194,7 +194,7 @@ def _kind(values: dict[str, Any]) -> str:
     if not isinstance(classes, list):
         raise ExchangeError("architectures", classes, 'a list of names such as ["LlamaForCausalLM"]')
     if kind is None:
-        kind = next((known for known, name in ARCHITECTURES.items() if name in classes), classes)
+        kind = next((known for known, name in ARCHITECTURES.items() if name in classes), classes or None)
     if not isinstance(kind, str) or kind not in ARCHITECTURES:
         raise ExchangeError("model_type", kind, f"DIYConfig expresses {', '.join(ARCHITECTURES)}, and no other")
     if classes and ARCHITECTURES[kind] not in classes:

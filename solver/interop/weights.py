@@ -19,12 +19,10 @@ from torch import Tensor
 
 from diymodel.config import DIYConfig
 from solver.errors import ExchangeError, InputFileError
+from solver.interop.export import WEIGHTS_FILE
 
 State = Mapping[str, Tensor]
 """A state dict."""
-
-WEIGHTS_FILE = "model.safetensors"
-"""Where transformers looks for weights that are in one file."""
 
 EMBEDDING, HEAD = "embedding.weight", "lm_head.weight"
 THEIR_EMBEDDING = "model.embed_tokens.weight"

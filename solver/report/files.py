@@ -40,7 +40,7 @@ def write_whole(path: str, text: str) -> None:
     target = _target(path)
     try:
         if _is_replaced(target):
-            with put_in_place(target) as beside:
+            with _put_in_place(target) as beside:
                 beside.write_text(text, encoding="utf-8")
         else:
             target.write_text(text, encoding="utf-8")
@@ -85,7 +85,7 @@ def _is_replaced(target: Path) -> bool:
 
 
 @contextlib.contextmanager
-def put_in_place(target: Path) -> Iterator[Path]:
+def _put_in_place(target: Path) -> Iterator[Path]:
     """A path beside `target` to write to; what is there at the end of the block is put in the target's place.
 
     Where the block raises, the target is as it was, and nothing is left beside it.
@@ -127,7 +127,7 @@ def write_folder(
             continue
         require_writable(path)
         try:
-            with put_in_place(_target(path)) as beside:
+            with _put_in_place(_target(path)) as beside:
                 content(str(beside))
         except OSError as error:
             raise InputFileError("out", path, f"cannot be written: {_reason(error)}") from None
