@@ -3,7 +3,7 @@
 Both sides rotate the pairs (i, i + D/2), so that no row changes its place; what differs are names, and that ours has
 q, k and v in one matrix, one below the other. A tied head is there under both its names.
 
-Shapes: C hidden_size, D head_dim, F intermediate_size, H heads, K kv heads, V vocab_size.
+Shapes: C hidden_size, D head_dim, H heads, K kv heads.
 """
 
 from __future__ import annotations
@@ -86,6 +86,9 @@ def _layer(config: DIYConfig, ours: str) -> Layout:
 def to_huggingface_state(state: State, config: DIYConfig) -> dict[str, Tensor]:
     """The state dict of a DIYForCausalLM for the model that `to_huggingface(config)` describes. Nothing is copied.
 
+    attention.qkv.weight ((H + 2K) D, C) becomes q_proj (H D, C), k_proj and v_proj (K D, C) each; its bias likewise.
+    All other tensors change their names only.
+
     Raises:
         ExchangeError: a tensor is missing, unknown or of another shape than the config's.
     """
@@ -101,6 +104,8 @@ def to_huggingface_state(state: State, config: DIYConfig) -> dict[str, Tensor]:
 
 def from_huggingface_state(state: State, config: DIYConfig) -> dict[str, Tensor]:
     """The state dict of transformers' model as that of `DIYForCausalLM(config)`; the inverse of `to_huggingface_state`.
+
+    The rows of q_proj, k_proj and v_proj are put together in a new tensor; all others are those that were given.
 
     Raises:
         ExchangeError: a tensor is missing, unknown or of another shape than the config's.
