@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
     from diymodel.config import DIYConfig
+    from solver.interop.export import Program
     from solver.report import Format
     from solver.report.answers import Answer, Verified
 else:
@@ -35,6 +36,7 @@ OK, UNSATISFIED, WRONG_REQUEST, INTERRUPTED = 0, 1, 2, 130
 
 FORMATS = ("table", "json", "csv", "markdown")
 PREFERENCES = ("quality", "speed", "memory", "balanced")
+PROGRAMS = ("hf", "diy", "litgpt", "python")
 PLACES = ("auto", "cuda", "xpu", "mps", "cpu", "meta")
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -288,8 +290,8 @@ def _see_help(error: click.UsageError) -> str:
     Without a command it solves: diysolve --target 500M --vram 24GB
 
     \b
-    FILE is the JSON of a DIYConfig, of Hugging Face or of a solve, a folder that holds
-    config.json, a preset's name, or - for standard input.
+    FILE is the JSON of a DIYConfig or of a solve, a Hugging Face config.json or a
+    folder that holds one, a preset's name, or - for standard input.
 
     Completion for your shell: eval "$(_DIYSOLVE_COMPLETE=bash_source diysolve)"; zsh_source and fish_source likewise.
     """,
@@ -401,12 +403,11 @@ def memory(
     \b
     Example: diysolve memory smollm2-135m --gpu rtx3060 --micro-batch 8 --seq 2048
     """
-    from solver.interop import load_config
     from solver.memory import report
     from solver.report.answers import MemoryAnswer
 
     budget = _budget(vram, gpu)
-    config = load_config(source, rank=rank)
+    config = _load(source, rank, quiet)
     answer = MemoryAnswer(source=source, config=config, report=report(config, _recipe(config, words, budget), budget))
     _emit(answer, form, output, quiet)
     return UNSATISFIED if answer.report.verdict == "does not fit" else OK
@@ -430,11 +431,10 @@ def verify(
     Example: diysolve verify diy-3m --device cpu
              diysolve verify solution.json --rank 2
     """
-    from solver.interop import load_config
     from solver.report.answers import Verified, VerifyAnswer
 
     budget = _budget(vram, gpu)
-    configs = [load_config(source, rank=rank) for source in sources]
+    configs = [_load(source, rank, quiet) for source in sources]
     recipes = [_recipe(config, words, budget) for config in configs]
     from solver.verify import verify_config  # after the files are known to be good: it loads torch
 
@@ -485,6 +485,73 @@ def rank(source: str, tokens: str | None, form: Format, output: str | None, quie
 
 
 @cli.command()
+@file_argument
+@click.option(
+    "--to",
+    "program",
+    type=Word(PROGRAMS),
+    metavar="|".join(PROGRAMS),
+    show_default=True,
+    default="hf",
+    help="hf and diy: config.json; litgpt: model_config.yaml; python: a script.",
+)
+@click.option("--out", metavar="DIR", required=True, help="The folder to write to; made if it is not there.")
+@click.option(
+    "--weights",
+    metavar="STATE",
+    help="Write these too, to model.safetensors: a state dict of diymodel (.pt, .safetensors), or a "
+    "folder of transformers. With --to hf or diy.",
+)
+@click.option("--force", is_flag=True, help="Overwrite files that hold something else.")
+@rank_option
+@output_options
+def export(
+    *, source: str, program: Program, out: str, weights: str | None, force: bool, rank: int, form: Format,
+    output: str | None, quiet: bool,
+) -> int:  # fmt: skip
+    """Write a config, and its weights, as other programs read them.
+
+    \b
+    Example: diysolve export diy-493m --to hf --out my-model
+             diysolve export model.json --weights trained.pt --out my-model
+    """
+    from solver.counts import count as count_params
+    from solver.interop import draft
+    from solver.report.answers import ExportAnswer
+    from solver.report.files import write_folder
+
+    if weights is not None and program not in ("hf", "diy"):
+        raise RequestError("weights", weights, f"are written with --to hf or diy, not {program}")
+    config = _load(source, rank, quiet, exactly=weights is not None)
+    made = draft(config, program)
+    files: dict[str, str | Callable[[str], None]] = dict(made.files)
+    if weights is not None:
+        files = _with_weights(config, program, weights, out, force)
+    answer = ExportAnswer(
+        source=source, program=program, builds=made.builds, config=config,
+        params={name: int(value) for name, value in count_params(config).items()},
+        files=write_folder(out, files, overwrite=force), notes=made.notes,
+    )  # fmt: skip
+    _emit(answer, form, output, quiet)
+    return OK
+
+
+def _with_weights(config: DIYConfig, program: Program, weights: str, out: str, force: bool) -> dict[str, Any]:
+    """The files of an export, the weights first: where there is a config.json, the folder is complete."""
+    from solver.interop.export import WEIGHTS_FILE, draft
+    from solver.report.files import require_not_lost
+
+    if not force:
+        require_not_lost(os.path.join(out, WEIGHTS_FILE), None)
+    from solver.interop.weights import dtype_name, read_weights, save_weights, to_huggingface_state  # loads torch
+
+    state = read_weights(weights, config)
+    made = draft(config, program, dtype=dtype_name(state))
+    theirs = to_huggingface_state(state, config) if program == "hf" else state
+    return {WEIGHTS_FILE: lambda path: save_weights(path, theirs), **made.files}
+
+
+@cli.command()
 @output_options
 def devices(form: Format, output: str | None, quiet: bool) -> int:
     """List the cards that --gpu knows.
@@ -517,6 +584,19 @@ def presets(form: Format, output: str | None, quiet: bool) -> int:
 
 
 # What the commands share
+
+
+def _load(source: str, rank: int, quiet: bool, *, exactly: bool = False) -> DIYConfig:
+    """The config of a FILE. Where it says what a DIYConfig cannot there is a note, or, with `exactly`, an error."""
+    from solver.interop import load
+
+    loaded = load(source, rank=rank)
+    if loaded.left_out and exactly:
+        complaint = f"has {', '.join(loaded.left_out)}, without which its weights would not compute what they did"
+        raise InputFileError("file", source, complaint)
+    if loaded.left_out:
+        _note(f"{source}: without {', '.join(loaded.left_out)}, which DIYConfig does not have", quiet)
+    return loaded.config
 
 
 def _budget(vram: str | None, gpu: str | None) -> int | None:

@@ -6,7 +6,8 @@
     │   ├── QueryError            a query that contradicts itself
     │   ├── RecipeError           a training or serving recipe that does not exist
     │   ├── DeviceError           a device that is not known, not here, or too small for what was asked
-    │   └── InputFileError        a file that cannot be read, or does not hold what it should
+    │   ├── InputFileError        a file that cannot be read, or does not hold what it should
+    │   └── ExchangeError         a config, or weights, that the other side does not have: another program's or ours
     └── diymodel.ConfigError      a config from which no model can be built
 
 A sound query that nothing satisfies is no error: it is a `Solution` whose status is infeasible. A verification that
@@ -58,6 +59,10 @@ class InputFileError(RequestError):
     """A file that cannot be read, or does not hold what it should."""
 
     shown_length = 300  # the end of a path is its name
+
+
+class ExchangeError(RequestError):
+    """A config, or weights, that cannot be said in another program's words, or another program's not in ours."""
 
 
 def shown(value: object, limit: int = 60) -> str:

@@ -210,5 +210,5 @@ def test_the_table_shows_the_rarer_components_where_a_file_has_them() -> None:
 
 
 def test_where_a_diyconfig_is_needed_a_family_that_it_lacks_is_refused() -> None:
-    with pytest.raises(InputFileError, match=r"Hugging Face config.*diysolve count"):
+    with pytest.raises(InputFileError, match=r"gpt_neox.*diysolve count"):
         load_config("pythia-70m")

@@ -18,14 +18,16 @@ import pytest
 from click.shell_completion import ShellComplete
 from click.testing import CliRunner, Result
 
-from cli import PREFERENCES, cli
+from cli import PREFERENCES, PROGRAMS, cli
 from diymodel.config import DIYConfig
+from solver.interop import to_huggingface
+from solver.interop.export import Program
 from solver.query import Prefer
 from solver.solution import Solution, Verification
 from tests.finished import COUNTED_ONLY, DEEP, REFUTED, WIDE
 
 ROOT = Path(__file__).parent.parent
-COMMANDS = ("solve", "count", "memory", "verify", "rank", "devices", "presets")
+COMMANDS = ("solve", "count", "memory", "verify", "rank", "export", "devices", "presets")
 SOLVE = ("--target", "20M", "--vram", "24GB", "--verify", "0")
 
 
@@ -130,7 +132,7 @@ def test_an_unknown_word_gets_the_nearest_known_one(words: tuple[str, ...], near
         ("[1, 2]", ""),
         ('{"hidden_size": "big"}', "hidden_size='big'"),
         ('{"hidden_sise": 3}', "did you mean hidden_size?"),
-        ('{"model_type": "llama"}', "Hugging Face"),
+        ('{"model_type": "mamba"}', "DIYConfig expresses llama"),
         ("[" * 100_000, "nested too deeply"),
         ("1" * 65 * 2**20, "larger than 64 MiB"),
     ],
@@ -408,6 +410,113 @@ def test_every_command_writes_every_format_and_nothing_on_stderr(words: tuple[st
     assert result.stderr == ""
 
 
+# export
+
+
+def test_export_writes_a_folder_that_the_other_commands_read(tmp_path: Path) -> None:
+    out = tmp_path / "model"
+    result = diysolve("export", "qwen3-0.6b", "--to", "hf", "--out", str(out), "--format", "json")
+    assert result.exit_code == 0
+    assert result.stderr == ""
+    answer = json.loads(result.stdout)
+    assert answer["files"] == [{"path": str(out / "config.json"), "bytes": (out / "config.json").stat().st_size}]
+    counted = json.loads(diysolve("count", str(out), "--format", "json").stdout)["configs"][0]
+    assert answer["params"] == counted["params"]
+    assert counted["params"]["total"] == 596_049_920
+    for command in ("memory", "rank", "export"):
+        more = ("--to", "diy", "--out", str(tmp_path / "back")) if command == "export" else ()
+        again = diysolve(command, str(out), *more)
+        assert (again.exit_code, again.stderr) == (0, "")
+    assert json.loads((tmp_path / "back" / "config.json").read_text())["head_dim"] == 128
+
+
+def test_a_candidate_of_a_solve_is_exported(tmp_path: Path) -> None:
+    path = tmp_path / "solution.json"
+    diysolve(*SOLVE, "--format", "json", "--output", str(path))
+    out = tmp_path / "out"
+    assert diysolve("export", str(path), "--rank", "2", "--out", str(out)).exit_code == 0
+    second = json.loads(path.read_text())["candidates"][1]["config"]
+    assert json.loads((out / "config.json").read_text()) == to_huggingface(DIYConfig.from_dict(second))
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_every_program_gets_its_file_and_what_it_needs_to_know(program: str, tmp_path: Path) -> None:
+    config = tmp_path / "model.json"
+    config.write_text(json.dumps(replace(DEEP, dropout=0.1).to_dict()))
+    result = diysolve("export", str(config), "--to", program, "--out", str(tmp_path / "out"))
+    assert result.exit_code == 0
+    assert f"{tmp_path}/out/" in result.stdout
+    assert ("dropout 0.1" in result.stdout) == (program in ("hf", "litgpt"))
+
+
+def test_an_export_overwrites_when_it_is_told_to(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("mine")
+    words = ("export", "diy-3m", "--out", str(tmp_path))
+    check_refused(diysolve(*words), "config.json", "--force")
+    assert (tmp_path / "config.json").read_text() == "mine"
+    assert diysolve(*words, "--force").exit_code == 0
+    assert diysolve(*words).exit_code == 0, "the same again is no loss"
+
+
+def test_an_export_that_cannot_be_is_one_sentence_and_no_file(tmp_path: Path) -> None:
+    out = str(tmp_path / "out")
+    for fields, words in (({"final_norm": False}, "final_norm"), ({"qkv_bias": True, "qk_norm": True}, "qkv_bias")):
+        check_refused(diysolve("export", "-", "--out", out, stdin=json.dumps(fields)), words)
+    check_refused(diysolve("export", "diy-3m"), "--out")
+    check_refused(diysolve("export", "diy-3m", "--to", "onnx", "--out", out), "to='onnx'", "hf, diy, litgpt, python")
+    check_refused(diysolve("export", "diy-3m", "--to", "litgpt", "--weights", "x.pt", "--out", out), "--to hf or diy")
+    check_refused(diysolve("export", "diy-3m", "--weights", str(tmp_path / "none.pt"), "--out", out), "none.pt")
+    assert not Path(out).exists()
+
+
+SCALED = {"model_type": "llama", "num_hidden_layers": 1, "rope_scaling": {"rope_type": "llama3"}}
+
+
+def test_what_a_config_cannot_take_along_is_a_note_and_with_weights_an_error(tmp_path: Path) -> None:
+    words = ("export", "-", "--out", str(tmp_path / "out"))
+    result = diysolve(*words, stdin=json.dumps(SCALED))
+    assert result.exit_code == 0
+    assert "RoPE scaling" in result.stderr
+    check_refused(diysolve(*words, "--weights", "x.pt", stdin=json.dumps(SCALED)), "RoPE scaling", "weights")
+    assert "RoPE scaling" in diysolve("memory", "-", "--seq", "64", stdin=json.dumps(SCALED)).stderr
+
+
+def test_weights_go_out_and_come_back(tmp_path: Path) -> None:
+    import torch
+    from safetensors.torch import load_file
+
+    from diymodel import DIYForCausalLM
+
+    config = DIYConfig(vocab_size=50, hidden_size=16, num_layers=1, num_heads=2, intermediate_size=24, max_seq_len=8)
+    (tmp_path / "model.json").write_text(json.dumps(config.to_dict()))
+    state = DIYForCausalLM(config).bfloat16().state_dict()
+    torch.save(state, tmp_path / "state.pt")
+    there, back = str(tmp_path / "there"), str(tmp_path / "back")
+    result = diysolve(
+        "export",
+        str(tmp_path / "model.json"),
+        "--weights",
+        str(tmp_path / "state.pt"),
+        "--out",
+        there,
+        "--format",
+        "csv",
+    )
+    assert result.exit_code == 0, result.stderr
+    assert [Path(line.split(",")[4]).name for line in result.stdout.splitlines()[1:]] == [
+        "model.safetensors", "config.json",
+    ]  # fmt: skip
+    assert json.loads((tmp_path / "there" / "config.json").read_text())["dtype"] == "bfloat16"
+    assert len({path.stat().st_mode for path in (tmp_path / "there").iterdir()}) == 1
+    assert diysolve("export", there, "--weights", there, "--to", "diy", "--out", back).exit_code == 0
+    found = load_file(tmp_path / "back" / "model.safetensors")
+    assert all(torch.equal(tensor, state[name]) for name, tensor in found.items())
+    assert found.keys() == state.keys() - {"lm_head.weight"}
+    check_refused(
+        diysolve("export", there, "--weights", there, "--to", "diy", "--out", back), "model.safetensors", "--force"
+    )
+
+
 # files, notes, help
 
 
@@ -450,6 +559,10 @@ def test_the_commands_are_listed_in_the_order_of_use() -> None:
 def test_the_preferences_of_the_command_are_those_of_the_library() -> None:
     """Written twice, so that the command's help need not wait for the library."""
     assert get_args(Prefer) == PREFERENCES
+
+
+def test_the_programs_of_export_are_those_of_the_library() -> None:
+    assert get_args(Program) == PROGRAMS
 
 
 def test_version() -> None:

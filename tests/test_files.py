@@ -12,7 +12,8 @@ import pytest
 
 from diymodel.config import ConfigError, DIYConfig
 from solver.errors import InputFileError, RequestError
-from solver.interop import files, load_config, load_configs_to_rank
+from solver.interop import files, from_huggingface, load, load_config, load_configs_to_rank
+from solver.interop.files import Loaded
 from solver.presets import preset
 from tests.finished import DEEP, INFEASIBLE, SOLVED, WIDE
 
@@ -52,6 +53,21 @@ def test_a_byte_order_mark_is_no_part_of_the_config(write: Any) -> None:
 def test_a_folder_that_holds_config_json(write: Any) -> None:
     path = write(DEEP.to_dict(), "config.json")
     assert load_config(str(Path(path).parent)) == DEEP
+
+
+LLAMA = {"model_type": "llama", "num_hidden_layers": 3, "rope_scaling": {"rope_type": "llama3"}}
+
+
+def test_a_config_of_transformers(write: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    wanted = from_huggingface(LLAMA)
+    path = write(LLAMA, "config.json")
+    assert load(path) == Loaded(wanted, ("RoPE scaling ('llama3')",))
+    assert load_config(str(Path(path).parent)) == wanted
+    stdin(monkeypatch, json.dumps(LLAMA))
+    assert load_config("-") == wanted
+    assert load_configs_to_rank(write([{**LLAMA, "tokens": 7}, {}])) == [(wanted, 7), (DIYConfig(), None)]
+    with pytest.raises(InputFileError, match="index 1 model_type='bloom'"):
+        load_configs_to_rank(write([{}, {"model_type": "bloom"}]))
 
 
 def test_a_preset_by_its_name() -> None:
@@ -131,12 +147,6 @@ def test_fields_from_which_no_model_can_be_built(write: Any, fields: dict[str, A
     assert message.startswith(f"{path}: ")
     assert complaint in message
     assert len(message) < 1000
-
-
-def test_a_hugging_face_config_is_told_what_is_wanted(write: Any) -> None:
-    path = write({"model_type": "llama", "num_hidden_layers": 3, "architectures": ["LlamaForCausalLM"]})
-    with pytest.raises(InputFileError, match=r"Hugging Face config.*num_layers.*tie_embeddings"):
-        load_config(path)
 
 
 def test_a_missing_file_suggests_the_nearest_preset(tmp_path: Path) -> None:

@@ -28,7 +28,13 @@ FLOORS: list[set[str]] = [
 
 MODEL_FLOORS: list[set[str]] = [{"diymodel.config"}, {"diymodel.model"}, {"diymodel.step"}, {"diymodel.checks"}]
 
-TORCH_ROOMS = ("diymodel/model.py", "diymodel/step.py", "diymodel/checks.py", "solver/verify/")
+TORCH_ROOMS = (
+    "diymodel/model.py",
+    "diymodel/step.py",
+    "diymodel/checks.py",
+    "solver/verify/",
+    "solver/interop/weights.py",
+)
 
 
 def sources() -> list[Path]:

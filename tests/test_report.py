@@ -14,9 +14,9 @@ import pytest
 
 from solver.errors import InputFileError
 from solver.report import render
-from solver.report.files import require_writable, write_whole
+from solver.report.files import require_writable, write_folder, write_whole
 from solver.solution import Solution
-from tests.finished import ANSWERS, EXPLAINED, INFEASIBLE, MEASURED, SOLVED, UNLIMITED
+from tests.finished import ANSWERS, EXPLAINED, INFEASIBLE, MEASURED, PARAMS, SOLVED, UNLIMITED
 
 GOLDEN = Path(__file__).parent / "golden"
 NAMES = sorted(ANSWERS)
@@ -156,7 +156,7 @@ def csv_rows(name: str) -> list[dict[str, Any]]:
 @pytest.mark.parametrize(
     ("name", "rows"),
     [("solved", 3), ("explained", 3), ("infeasible", 1), ("count", 2), ("memory", 4), ("verify", 3), ("rank", 2),
-     ("devices", 3), ("presets", 3)],
+     ("export", 1), ("devices", 3), ("presets", 3)],
 )  # fmt: skip
 def test_csv_has_a_row_for_each_thing_and_every_row_every_column(name: str, rows: int) -> None:
     found = csv_rows(name)
@@ -189,6 +189,13 @@ def test_an_answer_without_candidates_is_written_in_every_format() -> None:
         assert render(nothing, form)
 
 
+def test_json_of_an_export_has_the_count_and_what_was_written() -> None:
+    values = json.loads(render(ANSWERS["export"], "json"))
+    assert values["params"]["total"] == PARAMS["total"]
+    assert values["files"] == [{"path": "litgpt/model_config.yaml", "bytes": 412}]
+    assert (values["to"], values["builds"]) == ("litgpt", "litgpt.GPT")
+
+
 # files
 
 
@@ -213,6 +220,43 @@ def test_a_file_that_fails_half_way_leaves_the_old_one(tmp_path: Path, monkeypat
         write_whole(str(path), "new text")
     assert path.read_text() == "old"
     assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
+
+
+def test_a_folder_is_written_in_order_and_the_same_again_is_no_loss(tmp_path: Path) -> None:
+    out = str(tmp_path / "a" / "b")
+    assert write_folder(out, {"x": "one", "y": "three"}) == {f"{out}/x": 3, f"{out}/y": 5}
+    assert write_folder(out, {"x": "one"}) == {f"{out}/x": 3}
+    assert write_folder(out, {"y": lambda path: write_whole(path, "4")}, overwrite=True) == {f"{out}/y": 1}
+    assert sorted(path.name for path in Path(out).iterdir()) == ["x", "y"]
+
+
+def test_nothing_is_written_where_one_file_would_be_lost(tmp_path: Path) -> None:
+    (tmp_path / "y").write_text("mine")
+    for content in ("yours", lambda path: write_whole(path, "mine")):
+        with pytest.raises(InputFileError, match=r"/y.*is there already.*--force"):
+            write_folder(str(tmp_path), {"x": "new", "y": content})
+    assert [path.name for path in tmp_path.iterdir()] == ["y"]
+    write_folder(str(tmp_path), {"y": "yours"}, overwrite=True)
+    assert (tmp_path / "y").read_text() == "yours"
+
+
+def test_a_writer_that_fails_half_way_leaves_nothing(tmp_path: Path) -> None:
+    def fails(path: str) -> None:
+        Path(path).write_text("half")
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(InputFileError, match="no space left on device"):
+        write_folder(str(tmp_path), {"x": fails})
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "complaint"), [("", "name a folder"), ("file", "is a file"), ("a\0b", "not a path"), ("x" * 300, "cannot")]
+)
+def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path, name: str, complaint: str) -> None:
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(InputFileError, match=complaint):
+        write_folder(f"{tmp_path}/{name}" if name else "", {"x": "text"})
 
 
 def test_the_mode_of_a_file_and_the_link_to_it_survive(tmp_path: Path) -> None:

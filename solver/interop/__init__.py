@@ -1,7 +1,20 @@
-"""What comes in from outside: files, presets, standard input."""
+"""What comes in from outside and goes out: files, presets, standard input; other programs' configs and weights.
+
+The weights are in `solver.interop.weights`, which loads torch.
+"""
 
 from __future__ import annotations
 
-from solver.interop.files import load_architecture, load_config, load_configs_to_rank
+from solver.interop.export import draft
+from solver.interop.files import load, load_architecture, load_config, load_configs_to_rank
+from solver.interop.huggingface import from_huggingface, to_huggingface
 
-__all__ = ["load_architecture", "load_config", "load_configs_to_rank"]
+__all__ = [
+    "draft",
+    "from_huggingface",
+    "load",
+    "load_architecture",
+    "load_config",
+    "load_configs_to_rank",
+    "to_huggingface",
+]

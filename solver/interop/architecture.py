@@ -31,11 +31,6 @@ def of_config(config: DIYConfig) -> Architecture:
     )
 
 
-def is_hugging_face(values: Mapping[str, Any]) -> bool:
-    """Whether these are the fields of a Hugging Face config."""
-    return "model_type" in values or "architectures" in values
-
-
 def of_hugging_face(source: str, values: Mapping[str, Any]) -> Architecture:
     """The architecture of a Hugging Face config. `source` stands in front of every complaint.
 

@@ -15,14 +15,15 @@ import json
 import os
 import sys
 from collections.abc import Iterator
-from dataclasses import fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
 
 from diymodel.config import ConfigError, DIYConfig
-from solver.errors import InputFileError, RequestError, UnitError, shown
+from solver.errors import ExchangeError, InputFileError, RequestError, UnitError, shown
 from solver.families import Architecture
 from solver.interop import architecture
+from solver.interop.huggingface import from_huggingface, is_huggingface, left_out
 from solver.presets import find, find_published, nearest
 from solver.units import parse_tokens
 
@@ -39,7 +40,21 @@ ToRank = tuple[DIYConfig, int | None]
 """A config and the tokens it is to be trained on; None: the default."""
 
 
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What a FILE holds."""
+
+    config: DIYConfig
+    left_out: tuple[str, ...] = ()
+    """What a Hugging Face config says and DIYConfig cannot, such as RoPE scaling. It changes no count."""
+
+
 def load_config(source: str, *, rank: int = 1) -> DIYConfig:
+    """The config that `source` names: `load` without what was left out."""
+    return load(source, rank=rank).config
+
+
+def load(source: str, *, rank: int = 1) -> Loaded:
     """The config that `source` names. `rank` picks the candidate where it is the JSON of a solve.
 
     Raises:
@@ -47,7 +62,9 @@ def load_config(source: str, *, rank: int = 1) -> DIYConfig:
         ConfigError: it holds the fields of a config that no model can be built from.
         RequestError: a rank that the solve does not have.
     """
-    return _one_config(source, _values(source), rank)
+    values = _values(source)
+    config = _one_config(source, values, rank)
+    return Loaded(config, tuple(left_out(values)) if is_huggingface(values) else ())
 
 
 def load_architecture(source: str, *, rank: int = 1) -> Architecture:
@@ -55,10 +72,10 @@ def load_architecture(source: str, *, rank: int = 1) -> Architecture:
     model type that is known.
 
     Raises:
-        InputFileError, ConfigError, RequestError: as for load_config.
+        InputFileError, ConfigError, RequestError: as for load.
     """
     values = _values(source)
-    if not architecture.is_hugging_face(values):
+    if not is_huggingface(values):
         return architecture.of_config(_one_config(source, values, rank))
     _refuse_rank(source, rank)
     return architecture.of_hugging_face(source, values)
@@ -235,12 +252,10 @@ def _config(source: str, values: dict[str, Any], where: str = "") -> DIYConfig:
     if "schema" in values:
         complaint = f"is the JSON of another command ({shown(values['schema'])}); {WANTED}"
         raise InputFileError("file", source, f"{where} {complaint}".lstrip())
-    if architecture.is_hugging_face(values):
-        wanted = ", ".join(field.name for field in fields(DIYConfig))
-        complaint = "is a Hugging Face config, which `diysolve count` reads; elsewhere write its shape in these fields:"
-        raise InputFileError("file", source, f"{where} {complaint} {wanted}".lstrip())
     try:
-        return DIYConfig.from_dict(values)
+        return from_huggingface(values) if is_huggingface(values) else DIYConfig.from_dict(values)
+    except ExchangeError as error:
+        raise InputFileError("file", source, f"{where} {_cut(str(error))}".lstrip()) from None
     except ConfigError as error:
         raise ConfigError(f"{source}{where and f', {where}'}: {_cut(str(error))}") from None
 

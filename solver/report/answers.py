@@ -143,6 +143,34 @@ class RankAnswer:
         }
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ExportAnswer:
+    """`diysolve export`."""
+
+    source: str
+    program: str
+    builds: str
+    """What the other program makes of the files."""
+    config: DIYConfig
+    params: dict[str, int]
+    files: dict[str, int]
+    """path -> bytes, of what was written."""
+    notes: tuple[str, ...] = ()
+    """What the other program does not have, or wants to be told."""
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "schema": "diysolve.export/1",
+            "source": self.source,
+            "to": self.program,
+            "builds": self.builds,
+            "params": dict(self.params),
+            "config": self.config.to_dict(),
+            "files": [{"path": path, "bytes": size} for path, size in self.files.items()],
+            "notes": list(self.notes),
+        }
+
+
 @dataclass(frozen=True, slots=True)
 class DevicesAnswer:
     """`diysolve devices`."""
@@ -166,5 +194,7 @@ class PresetsAnswer:
         return {"schema": "diysolve.presets/1", "presets": presets}
 
 
-Answer = Solution | CountAnswer | MemoryAnswer | VerifyAnswer | RankAnswer | DevicesAnswer | PresetsAnswer
+Answer = (
+    Solution | CountAnswer | MemoryAnswer | VerifyAnswer | RankAnswer | ExportAnswer | DevicesAnswer | PresetsAnswer
+)
 """Whatever a command has found."""

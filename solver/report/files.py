@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from solver.errors import InputFileError
@@ -39,7 +40,8 @@ def write_whole(path: str, text: str) -> None:
     target = _target(path)
     try:
         if _is_replaced(target):
-            _replace(target, text)
+            with _put_in_place(target) as beside:
+                beside.write_text(text, encoding="utf-8")
         else:
             target.write_text(text, encoding="utf-8")
     except OSError as error:
@@ -82,14 +84,75 @@ def _is_replaced(target: Path) -> bool:
     return target.is_file() or not target.exists()
 
 
-def _replace(target: Path, text: str) -> None:
+@contextlib.contextmanager
+def _put_in_place(target: Path) -> Iterator[Path]:
+    """A path beside `target` to write to; what is there at the end of the block is put in the target's place.
+
+    Where the block raises, the target is as it was, and nothing is left beside it.
+    """
     beside = target.with_name(f".{target.name[:100]}.{os.urandom(4).hex()}.part")
     try:
-        beside.write_text(text, encoding="utf-8")
-        if target.exists():
-            beside.chmod(stat.S_IMODE(target.stat().st_mode))
+        beside.touch()  # for the mode that a new file has; some writers make theirs for the owner alone
+        mode = (target if target.exists() else beside).stat().st_mode
+        yield beside
+        beside.chmod(stat.S_IMODE(mode))
         beside.replace(target)
     except BaseException:
         with contextlib.suppress(OSError):
             beside.unlink()
         raise
+
+
+def write_folder(
+    folder: str, files: Mapping[str, str | Callable[[str], None]], *, overwrite: bool = False
+) -> dict[str, int]:
+    """Write files into a folder, which is made if it is not there: path -> bytes, in their order.
+
+    Each is written whole or not at all, and none where one of them would overwrite something else.
+
+    Args:
+        files: name -> text, or a function that writes to the path that it is given.
+
+    Raises:
+        InputFileError: the folder or a file cannot be written, or would overwrite what is there.
+    """
+    made = _made_folder(folder)
+    if not overwrite:
+        for name, content in files.items():
+            require_not_lost(str(made / name), content if isinstance(content, str) else None)
+    for name, content in files.items():
+        path = str(made / name)
+        if isinstance(content, str):
+            write_whole(path, content)
+            continue
+        require_writable(path)
+        try:
+            with _put_in_place(_target(path)) as beside:
+                content(str(beside))
+        except OSError as error:
+            raise InputFileError("out", path, f"cannot be written: {_reason(error)}") from None
+    return {str(made / name): (made / name).stat().st_size for name in files}
+
+
+def require_not_lost(path: str, text: str | None) -> None:
+    """Raise InputFileError where a file holds anything but `text`; with None, where it is there at all."""
+    if not os.path.exists(path):
+        return
+    with contextlib.suppress(OSError):  # what cannot be read is not known to be the same
+        if text is not None and Path(path).read_bytes() == text.encode():
+            return
+    raise InputFileError("out", path, "is there already, and would be overwritten; --force does that")
+
+
+def _made_folder(folder: str) -> Path:
+    if not folder:
+        raise InputFileError("out", folder, "name a folder")
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+    except FileExistsError:
+        raise InputFileError("out", folder, "is a file; name a folder") from None
+    except OSError as error:
+        raise InputFileError("out", folder, f"cannot be made: {_reason(error)}") from None
+    except ValueError:  # a null byte
+        raise InputFileError("out", folder, "is not a path; name a folder") from None
+    return Path(folder)

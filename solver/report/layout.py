@@ -20,6 +20,7 @@ from solver.report.answers import (
     Answer,
     CountAnswer,
     DevicesAnswer,
+    ExportAnswer,
     MemoryAnswer,
     PresetsAnswer,
     RankAnswer,
@@ -445,6 +446,17 @@ def _rank_answer(answer: RankAnswer) -> Page:
     ]
     assumed = f"Ranked at {exact_count(answer.tokens)} tokens." if answer.tokens else "Ranked at each config's tokens."
     return [_grid("", columns, rows), f"{assumed} {IN_NATS}"]
+
+
+@page.register(ExportAnswer)
+def _export(answer: ExportAnswer) -> Page:
+    rows = [(path, f"{size:,}") for path, size in answer.files.items()]
+    return [
+        f"{answer.source}: {shape_line(answer.config)}",
+        f"{answer.params['total']:,} params as {answer.builds}.",
+        Grid("", (Column("written", "text"), Column("bytes")), tuple(rows)),
+        *(f"Note: {note}." for note in answer.notes),
+    ]
 
 
 @page.register(DevicesAnswer)

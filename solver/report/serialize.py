@@ -14,6 +14,7 @@ from solver.report.answers import (
     Answer,
     CountAnswer,
     DevicesAnswer,
+    ExportAnswer,
     MemoryAnswer,
     PresetsAnswer,
     RankAnswer,
@@ -168,6 +169,21 @@ def _rank(answer: RankAnswer) -> Sequence[Record]:
             **{f"term_{term}": value for term, value in ranked.score.terms.items()},
         }
         for ranked in answer.configs
+    ]
+
+
+@records.register(ExportAnswer)
+def _export(answer: ExportAnswer) -> Sequence[Record]:
+    return [
+        {
+            "source": answer.source,
+            "to": answer.program,
+            "builds": answer.builds,
+            "params_total": answer.params["total"],
+            "path": path,
+            "bytes": size,
+        }
+        for path, size in answer.files.items()
     ]
 
 
