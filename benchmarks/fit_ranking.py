@@ -31,7 +31,8 @@ from solver.ranking import law
 RESULTS = Path(__file__).parent / "results"
 
 NOISE = 0.008
-"""Nats by which two runs of one shape may differ: of the size of seed noise in the Gemstones runs."""
+"""Nats by which a run may lie off the law before it counts less: the noise of runs (about 0.003 nats, `ranking_noise`),
+and what a law of so few terms leaves out."""
 POINTS_NOISE = 0.4
 """The same in points of accuracy: what neighbouring rows of MobileLLM's table 11 scatter by."""
 ANCHOR_NOISE = 0.13

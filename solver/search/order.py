@@ -16,18 +16,18 @@ from solver.ranking.total import Floats, total
 from solver.recipe import MAX_TOKENS
 
 TIMED_MICRO_BATCHES = (2, 3, 4, 6, 8, 12, 16, 24, 32)
-"""Micro-batches that a step is timed at where the largest is asked for, besides 1. Beyond the last, the launches of
-kernels take next to no time, and they are all that another micro-batch changes."""
+"""Micro-batches that a step is timed at where the largest is asked for, besides 1. Beyond the last, what a larger one
+spreads over more tokens, launches of kernels and reading of weights, takes next to no time."""
 
 
-def terms(shapes: Any, query: Query) -> dict[str, Floats]:
+def terms(shapes: Any, query: Query, price: ranking.Preference | None = None) -> dict[str, Floats]:
     """Every term of the score by name, those of the preference included."""
-    return {**ranking.evaluate(shapes, **regime(shapes, query)), **preferred(shapes, query)}
+    return {**ranking.evaluate(shapes, **regime(shapes, query)), **preferred(shapes, query, price)}
 
 
-def totals(shapes: Any, query: Query) -> Floats:
-    """What the order sorts by first."""
-    return total(terms(shapes, query))
+def totals(shapes: Any, query: Query, price: ranking.Preference | None = None) -> Floats:
+    """What the order sorts by first. `price` is the query's own, unless totals of several queries are compared."""
+    return total(terms(shapes, query, price))
 
 
 def lower_bounds(shapes: Shapes, shallowest: Ints, query: Query) -> Floats:
@@ -51,11 +51,12 @@ def regime(shapes: Any, query: Query) -> dict[str, Any]:
     return {"tokens": tokens, "params": params}
 
 
-def preferred(shapes: Any, query: Query) -> dict[str, Floats]:
-    """The terms of the query's preference: none for quality."""
+def preferred(shapes: Any, query: Query, price: ranking.Preference | None = None) -> dict[str, Floats]:
+    """The terms of the query's preference: none for quality. Memory counts at the recipe's own micro-batch."""
     if query.prefer == "quality":
         return {}
-    return prices(query).terms(step_time=step_time(shapes, query), peak_bytes=memory.peak_bytes(shapes, query.recipe))
+    peak = memory.peak_bytes(shapes, query.recipe)
+    return (price or prices(query)).terms(step_time=step_time(shapes, query), peak_bytes=peak)
 
 
 def prices(query: Query) -> ranking.Preference:
