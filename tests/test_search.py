@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from diymodel.config import DIYConfig
 from solver import Query, Recipe, Solution, Status, counts, memory, rank_configs, ranking, solve
 from solver.errors import QueryError
-from solver.query import Prefer
+from solver.query import Prefer, Span
 from solver.ranking import law
 from solver.ranking.total import FITTED
 from solver.search import order
@@ -144,6 +144,30 @@ def test_solve_without_a_target_is_the_brute_force(
         assert next(brute_force.shapes(query), None) is None
         return
     check_against_brute_force(query, solution)
+
+
+@pytest.mark.parametrize("target", [12_000_000, None])
+@pytest.mark.parametrize("prefer", ["speed", "balanced"])
+def test_solve_at_the_largest_micro_batches_is_the_brute_force(target: int | None, prefer: Prefer) -> None:
+    """Budgets in which shapes have room for one sequence, for six, and for numbers between that are not timed."""
+    largest = set()
+    for vram in (1000 * 2**20, 1250 * 2**20, 2400 * 2**20):
+        query = Query(
+            target_params=target,
+            vram_bytes=vram,
+            prefer=prefer,
+            largest_micro_batch=True,
+            tokens_per_param=20.0,
+            tolerance=0.2,
+            top=200,
+            hidden_size=(320, 512),
+            num_layers=Span(start=3, stop=8, step=1),
+            intermediate_size=(1024, 1408),
+        )
+        solution = solve(query)
+        check_against_brute_force(query, solution)
+        largest |= {candidate.memory.recipe.micro_batch for candidate in solution.candidates}
+    assert largest >= {1, 5, 6}
 
 
 @pytest.fixture(scope="module")
