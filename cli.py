@@ -316,7 +316,8 @@ def cli() -> None:
     metavar="|".join(PREFERENCES),
     default="quality",
     show_default=True,
-    help="What the order trades predicted loss against.",
+    help="What the order trades predicted loss against. With --micro-batch max, step time counts at each shape's "
+    "largest and memory at 1.",
 )
 @click.option("--explain", is_flag=True, help="Say what loosening each constraint would buy, and the score in words.")
 @shape_options
@@ -455,8 +456,11 @@ def verify(
 @click.option(
     "--tokens", metavar="N", help="Training tokens of the configs that do not say their own: 1T unless given."
 )
+@click.option("--tokens-per-param", type=Number(), help="The same, in proportion to each config's parameters.")
 @output_options
-def rank(source: str, tokens: str | None, form: Format, output: str | None, quiet: bool) -> int:
+def rank(
+    *, source: str, tokens: str | None, tokens_per_param: float | None, form: Format, output: str | None, quiet: bool
+) -> int:
     """Rank given configs against each other.
 
     FILE is a JSON list of configs, one JSON object a line, or the JSON of a solve; - is standard input.
@@ -464,14 +468,19 @@ def rank(source: str, tokens: str | None, form: Format, output: str | None, quie
     \b
     Example: diysolve rank configs.jsonl --tokens 300B
     """
+    from solver import counts
     from solver.interop import load_configs_to_rank
-    from solver.query import DEFAULT_TOKENS
+    from solver.query import check_tokens_per_param, tokens_at
     from solver.report.answers import RankAnswer, Ranked
     from solver.search import rank_configs
     from solver.units import parse_tokens
 
-    usual = DEFAULT_TOKENS if tokens is None else parse_tokens(tokens)
-    entries = [(config, own or usual) for config, own in load_configs_to_rank(source)]
+    usual = None if tokens is None else parse_tokens(tokens)
+    check_tokens_per_param(tokens_per_param, usual)
+    entries = [
+        (config, own or tokens_at(counts.total(config), usual, tokens_per_param))
+        for config, own in load_configs_to_rank(source)
+    ]
     scores = rank_configs(entries)
     order = sorted(range(len(entries)), key=lambda index: (scores[index].total, index))
     ranked = [

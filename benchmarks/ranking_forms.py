@@ -118,6 +118,22 @@ def slow_by_aspect(theta: Floats, table: Table, width: Floats) -> Floats:
     return additive(theta, table, width) + slow
 
 
+def slow_by_size(theta: Floats, table: Table, width: Floats) -> Floats:
+    left = np.exp(theta[7]) * table.tokens ** -theta[8]
+    slow: Floats = left * (table.num_layers ** theta[9] * (table.params / 1e8) ** -theta[10] - 1)
+    return additive(theta, table, width) + slow
+
+
+def hot_by_depth(theta: Floats, table: Table, width: Floats) -> Floats:
+    """A fitted price per ln(layers) of not having cooled down, of which half the learning rate costs half; the runs of
+    the other sources have cooled down."""
+    hot = np.char.startswith(table.ladder, "gemstones") & (table.metric != "train loss after cooldown")
+    share = hot * np.where(table.metric == "train loss, half learning rate", 0.5, 1.0)
+    cooled = engine_loss(np.concatenate([theta[:10], theta[-3:]]), table, width)
+    hotter: Floats = theta[10] * share * np.log(table.num_layers / 20)
+    return cooled + hotter
+
+
 def width_first(theta: Floats, table: Table, width: Floats) -> Floats:
     ratio = np.exp(theta[9]) / (table.tokens / table.params)
     more: Floats = np.exp(theta[1]) * width ** -theta[2] * ratio ** theta[10]
@@ -170,5 +186,17 @@ OTHERS = (
         formula="additive, with w^-a * (1 + (r / (T/P))^k)",
         parameters=(*BASE, (3.0, -3.0, 8.0), (0.5, 0.05, 3.0), *PRICES),
         loss=width_first,
+    ),
+    Form(
+        name="slow by size",
+        formula="additive, with T^-c * L^k * P^-m",
+        parameters=(*BASE, (0.1, 0.0, 1.0), (0.1, -0.5, 1.0), *PRICES),
+        loss=slow_by_size,
+    ),
+    Form(
+        name="hot by depth",
+        formula="engine + h ln(L) before cooldown",
+        parameters=(*BASE, (0.1, 0.0, 1.0), (0.001, -0.05, 0.05), *PRICES),
+        loss=hot_by_depth,
     ),
 )

@@ -62,9 +62,9 @@ def _depth(axes: Any, table: Table, predict: Callable[[Table], Floats]) -> None:
     axes[0].legend(frameon=False)
     for ratio in (20, 200, 8000):
         loss = losses(125e6, ratio * 125e6, law.fitted())[0]
-        axes[1].plot(DEPTHS, loss - loss.min(), label=f"{ratio} tokens per param")
+        axes[1].plot(DEPTHS, loss - loss.min(), label=f"{ratio}")
     axes[1].set(xscale="log", ylim=(0, 0.1), xlabel="layers", ylabel="nats above the best", title="125M params")
-    axes[1].legend(frameon=False)
+    axes[1].legend(frameon=False, loc="upper center", title="tokens per param")
 
 
 def losses(size: float, tokens: float, coefficients: Coefficients) -> Floats:

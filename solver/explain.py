@@ -127,7 +127,7 @@ def _relaxation(solution: Solution, constraint: str, change: str, note: str, que
         return Relaxation(constraint=constraint, change=change, note="nothing satisfies that")
     config, _ = found
     loss = float(ranking.evaluate(config, **regime(config, query))["predicted_loss"])
-    at_its_budget = replace(query, vram_bytes=solution.query.vram_bytes)  # a preference is priced at the budget
+    price = prices(replace(query, vram_bytes=solution.query.vram_bytes))  # without a target, that of the budget
     comparable = query.prefer == "quality" or constraint not in WISHES
     return Relaxation(
         constraint=constraint,
@@ -135,7 +135,7 @@ def _relaxation(solution: Solution, constraint: str, change: str, note: str, que
         config=config,
         predicted_loss=loss,
         loss_gain=first.predicted_loss - loss if first else None,
-        score_gain=first.total - float(totals(config, at_its_budget)) if first and comparable else None,
+        score_gain=first.total - float(totals(config, query, price)) if first and comparable else None,
         note=note,
     )
 

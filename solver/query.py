@@ -58,6 +58,23 @@ Axis = Span | tuple[int, ...]
 """What a dimension may be: a span, or exactly these values in ascending order."""
 
 
+def check_tokens_per_param(tokens_per_param: float | None, tokens: int | None) -> None:
+    """Raises QueryError where the ratio is out of its range, or tokens are given along."""
+    if tokens_per_param is None:
+        return
+    if tokens is not None:
+        raise QueryError("tokens_per_param", tokens_per_param, "give it or tokens, not both")
+    if not 0 < tokens_per_param <= 1e6:
+        raise QueryError("tokens_per_param", tokens_per_param, "must be greater than 0, at most 1,000,000")
+
+
+def tokens_at(params: int, tokens: int | None, tokens_per_param: float | None) -> int:
+    """Training tokens assumed for a model of this size."""
+    if tokens_per_param is not None:
+        return max(1, round(tokens_per_param * params))
+    return DEFAULT_TOKENS if tokens is None else tokens
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Query:
     """A question to `solve`. A dimension may be given as an int, a sequence of ints, or a `Span`.
@@ -110,11 +127,7 @@ class Query:
             raise QueryError("micro_batch", "max", "needs a budget; give vram or gpu along")
         if not 0 <= self.tolerance < 1:
             raise QueryError("tolerance", self.tolerance, "must be from 0 to less than 1, as a fraction of the target")
-        if self.tokens_per_param is not None:
-            if self.tokens is not None:
-                raise QueryError("tokens_per_param", self.tokens_per_param, "give it or tokens, not both")
-            if not 0 < self.tokens_per_param <= 1e6:
-                raise QueryError("tokens_per_param", self.tokens_per_param, "must be greater than 0, at most 1,000,000")
+        check_tokens_per_param(self.tokens_per_param, self.tokens)
         for name in OPTIONS:
             value = getattr(self, name)
             if value is not None:
@@ -162,9 +175,7 @@ class Query:
 
     def tokens_at(self, params: int) -> int:
         """Training tokens assumed for a model of this size."""
-        if self.tokens_per_param is not None:
-            return max(1, round(self.tokens_per_param * params))
-        return DEFAULT_TOKENS if self.tokens is None else self.tokens
+        return tokens_at(params, self.tokens, self.tokens_per_param)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values; dimensions as lists, or as `start:stop:step` text."""

@@ -20,6 +20,7 @@ from click.testing import CliRunner, Result
 
 from cli import PREFERENCES, PROGRAMS, cli
 from diymodel.config import DIYConfig
+from solver import counts
 from solver.interop import to_huggingface
 from solver.interop.export import Program
 from solver.query import Prefer
@@ -96,6 +97,7 @@ def test_a_budget_that_is_no_size(vram: str) -> None:
         (("--device", "gpu", "--target", "5M"), "use one of auto, cuda, xpu, mps, cpu, meta"),
         (("memory", "diy-3m", "--seq", "100000"), "max_seq_len=512"),
         (("rank", "diy-3m", "--tokens", "many"), "tokens='many'"),
+        (("rank", "diy-3m", "--tokens-per-param", "0"), "tokens_per_param=0"),
         (("count", "diy-3m", "--rank", "0"), "rank='0'"),
         (("--target",), "requires an argument"),
         (("count",), "FILE"),
@@ -390,6 +392,14 @@ def test_rank_takes_a_config_s_own_tokens_before_the_option() -> None:
     answer = json.loads(diysolve("rank", "-", "--tokens", "2T", "--format", "json", stdin=entries).stdout)
     assert answer["tokens"] is None
     assert [(row["index"], row["tokens"]) for row in answer["configs"]] == [(1, 2 * 10**12), (0, 10**10)]
+
+
+def test_rank_takes_tokens_in_proportion_to_each_config() -> None:
+    entries = json.dumps([DEEP.to_dict(), {**WIDE.to_dict(), "tokens": "1T"}])
+    answer = json.loads(diysolve("rank", "-", "--tokens-per-param", "20", "--format", "json", stdin=entries).stdout)
+    tokens = {row["index"]: row["tokens"] for row in answer["configs"]}
+    assert tokens == {0: 20 * counts.total(DEEP), 1: 10**12}
+    check_refused(diysolve("rank", "diy-3m", "--tokens-per-param", "20", "--tokens", "1B"), "not both")
 
 
 def test_equal_configs_are_ranked_in_the_order_of_the_input() -> None:

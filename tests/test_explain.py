@@ -76,6 +76,13 @@ def test_what_only_admits_more_never_raises_the_score(prefer: str, words: dict[s
             assert entry.score_gain >= -CLOSE, entry
 
 
+@pytest.mark.parametrize("words", [{"target": "125M"}, {"hidden": "256:512"}])
+def test_more_memory_never_raises_the_score_where_each_shape_runs_at_its_largest(words: dict[str, Any]) -> None:
+    """The larger budget's winner is judged at the micro-batch that it has there."""
+    solution = explained(prefer="speed", micro_batch="max", vram="4GB", layers="4:12", tokens_per_param=20, **words)
+    assert (relaxation(solution, "one more GiB").score_gain or 0) > 0
+
+
 def test_the_binding_constraint_is_that_of_the_largest_gain(tight: Solution) -> None:
     assert tight.binding is not None
     assert (tight.binding.constraint, tight.binding.change) == ("memory", "no budget")

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from diymodel.config import DIYConfig
 from solver import Query, Recipe, Solution, Status, counts, memory, rank_configs, ranking, solve
 from solver.errors import QueryError
-from solver.query import Prefer
+from solver.query import Prefer, Span
 from solver.ranking import law
 from solver.ranking.total import FITTED
 from solver.search import order
@@ -40,7 +40,11 @@ def preference_by_hand(config: DIYConfig, query: Query) -> float:
     size = query.target_params or (query.vram_bytes or 0) // 16
     recipe = query.recipe
     shares = {"quality": (0, 0), "speed": (1, 0), "memory": (0, 1), "balanced": (0.5, 0.5)}[query.prefer]
-    seconds = ranking.relative_step_time(config, recipe.seq_len, recipe.micro_batch)
+    timed = recipe.micro_batch
+    if query.largest_micro_batch:
+        most = memory.max_micro_batch(config, recipe, query.vram_bytes or 0)
+        timed = max([1, *(number for number in (2, 3, 4, 6, 8, 12, 16, 24, 32) if number <= most)])
+    seconds = ranking.relative_step_time(config, recipe.seq_len, timed) * recipe.micro_batch / timed
     arithmetic = 6 * size * recipe.seq_len * recipe.micro_batch / 2e14
     peak = memory.report(config, recipe).peak_bytes
     return float(
@@ -100,10 +104,13 @@ def check_against_brute_force(query: Query, solution: Solution) -> None:
 
 @settings(max_examples=60)
 @given(
-    small_queries(), st.sampled_from([None, 800 * 2**20, 900 * 2**20, 2**30, 2 * 2**30]), st.sampled_from(PREFERENCES)
+    small_queries(),
+    st.sampled_from([None, 800 * 2**20, 900 * 2**20, 2**30, 2 * 2**30]),
+    st.sampled_from(PREFERENCES),
+    st.booleans(),
 )
-def test_solve_is_the_brute_force(query: Query, vram: int | None, prefer: Prefer) -> None:
-    query = replace(query, vram_bytes=vram, prefer=prefer)
+def test_solve_is_the_brute_force(query: Query, vram: int | None, prefer: Prefer, largest: bool) -> None:
+    query = replace(query, vram_bytes=vram, prefer=prefer, largest_micro_batch=largest and vram is not None)
     try:
         solution = solve(query)
     except QueryError:
@@ -118,17 +125,49 @@ def test_solve_is_the_brute_force(query: Query, vram: int | None, prefer: Prefer
     st.sampled_from([700 * 2**20, 800 * 2**20, 900 * 2**20, 2**30]),
     st.sampled_from(PREFERENCES),
     st.sampled_from([None, 0.1, 20.0]),
+    st.booleans(),
 )
 def test_solve_without_a_target_is_the_brute_force(
-    query: Query, vram: int, prefer: Prefer, tokens_per_param: float | None
+    query: Query, vram: int, prefer: Prefer, tokens_per_param: float | None, largest: bool
 ) -> None:
-    query = replace(query, target_params=None, vram_bytes=vram, prefer=prefer, tokens_per_param=tokens_per_param)
+    query = replace(
+        query,
+        target_params=None,
+        vram_bytes=vram,
+        prefer=prefer,
+        tokens_per_param=tokens_per_param,
+        largest_micro_batch=largest,
+    )
     try:
         solution = solve(query)
     except QueryError:
         assert next(brute_force.shapes(query), None) is None
         return
     check_against_brute_force(query, solution)
+
+
+@pytest.mark.parametrize("target", [12_000_000, None])
+@pytest.mark.parametrize("prefer", ["speed", "balanced"])
+def test_solve_at_the_largest_micro_batches_is_the_brute_force(target: int | None, prefer: Prefer) -> None:
+    """Budgets in which shapes have room for one sequence, for six, and for numbers between that are not timed."""
+    largest = set()
+    for vram in (1000 * 2**20, 1250 * 2**20, 2400 * 2**20):
+        query = Query(
+            target_params=target,
+            vram_bytes=vram,
+            prefer=prefer,
+            largest_micro_batch=True,
+            tokens_per_param=20.0,
+            tolerance=0.2,
+            top=200,
+            hidden_size=(320, 512),
+            num_layers=Span(start=3, stop=8, step=1),
+            intermediate_size=(1024, 1408),
+        )
+        solution = solve(query)
+        check_against_brute_force(query, solution)
+        largest |= {candidate.memory.recipe.micro_batch for candidate in solution.candidates}
+    assert largest >= {1, 5, 6}
 
 
 @pytest.fixture(scope="module")
@@ -284,6 +323,15 @@ def test_a_preference_gets_what_it_pays_for(words: dict[str, Any]) -> None:
     assert firsts["memory"].memory.peak_bytes <= firsts["quality"].memory.peak_bytes
     losses = {prefer: first.score.predicted_loss for prefer, first in firsts.items()}
     assert losses["quality"] <= min(losses.values()) + CLOSE
+
+
+def test_speed_is_judged_at_the_micro_batch_that_fits() -> None:
+    """Launches of kernels, which depth pays for, weigh less in a larger micro-batch."""
+    words = {"target": "500M", "vram": "24GB", "prefer": "speed", "tokens_per_param": 20}
+    one, largest = (solve(Query.parse(**words, micro_batch=number)).candidates[0] for number in (1, "max"))
+    assert largest.memory.recipe.micro_batch > 4
+    assert largest.config.num_layers > one.config.num_layers
+    assert largest.score.terms["speed"] < one.score.terms["speed"]
 
 
 @pytest.mark.parametrize("prefer", PREFERENCES)

@@ -50,7 +50,7 @@ def arithmetic_seconds(params: int, tokens: int) -> float:
     return PASSES * 2.0 * params * tokens / FLOPS_PER_SECOND
 
 
-def relative_step_time(shape: Any, seq_len: int, micro_batch: int = 1) -> Number:
+def relative_step_time(shape: Any, seq_len: int, micro_batch: Number = 1) -> Number:
     """Seconds of forward and backward of one micro-batch on the reference card; meant for comparing shapes."""
     tokens = seq_len * micro_batch
     hidden, inner = shape.hidden_size, shape.intermediate_size
@@ -69,7 +69,7 @@ def relative_step_time(shape: Any, seq_len: int, micro_batch: int = 1) -> Number
     return PASSES * (shape.num_layers * layer + head)
 
 
-def _product(rows: int, inner: Number, outer: Number) -> Number:
+def _product(rows: Number, inner: Number, outer: Number) -> Number:
     """Seconds of one product of (rows, inner) with (inner, outer), sides rounded up to tiles."""
     inner, outer = _round_up(inner, DEPTH_TILE), _round_up(outer, TILE)
     arithmetic = 2.0 * rows * inner * outer / FLOPS_PER_SECOND

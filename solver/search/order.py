@@ -10,18 +10,24 @@ import numpy as np
 from solver import counts, memory, ranking
 from solver.lattice import Ints, Shapes
 from solver.query import Query
+from solver.ranking.law import Number
 from solver.ranking.preference import STATE_BYTES
 from solver.ranking.total import Floats, total
+from solver.recipe import MAX_TOKENS
+
+TIMED_MICRO_BATCHES = (2, 3, 4, 6, 8, 12, 16, 24, 32)
+"""Micro-batches that a step is timed at where the largest is asked for, besides 1. Beyond the last, what a larger one
+spreads over more tokens, launches of kernels and reading of weights, takes next to no time."""
 
 
-def terms(shapes: Any, query: Query) -> dict[str, Floats]:
+def terms(shapes: Any, query: Query, price: ranking.Preference | None = None) -> dict[str, Floats]:
     """Every term of the score by name, those of the preference included."""
-    return {**ranking.evaluate(shapes, **regime(shapes, query)), **preferred(shapes, query)}
+    return {**ranking.evaluate(shapes, **regime(shapes, query)), **preferred(shapes, query, price)}
 
 
-def totals(shapes: Any, query: Query) -> Floats:
-    """What the order sorts by first."""
-    return total(terms(shapes, query))
+def totals(shapes: Any, query: Query, price: ranking.Preference | None = None) -> Floats:
+    """What the order sorts by first. `price` is the query's own, unless totals of several queries are compared."""
+    return total(terms(shapes, query, price))
 
 
 def lower_bounds(shapes: Shapes, shallowest: Ints, query: Query) -> Floats:
@@ -45,11 +51,12 @@ def regime(shapes: Any, query: Query) -> dict[str, Any]:
     return {"tokens": tokens, "params": params}
 
 
-def preferred(shapes: Any, query: Query) -> dict[str, Floats]:
-    """The terms of the query's preference: none for quality."""
+def preferred(shapes: Any, query: Query, price: ranking.Preference | None = None) -> dict[str, Floats]:
+    """The terms of the query's preference: none for quality. Memory counts at the recipe's own micro-batch."""
     if query.prefer == "quality":
         return {}
-    return prices(query).terms(step_time=step_time(shapes, query), peak_bytes=memory.peak_bytes(shapes, query.recipe))
+    peak = memory.peak_bytes(shapes, query.recipe)
+    return (price or prices(query)).terms(step_time=step_time(shapes, query), peak_bytes=peak)
 
 
 def prices(query: Query) -> ranking.Preference:
@@ -59,8 +66,31 @@ def prices(query: Query) -> ranking.Preference:
 
 
 def step_time(shapes: Any, query: Query) -> Floats:
-    """Relative seconds of a step at the query's recipe."""
-    return ranking.relative_step_time(shapes, query.recipe.seq_len, query.recipe.micro_batch)
+    """Relative seconds of as many tokens as a step of the query's recipe has, at the micro-batch that is timed."""
+    recipe, timed = query.recipe, timed_micro_batch(shapes, query)
+    seconds: Floats = ranking.relative_step_time(shapes, recipe.seq_len, timed) * (recipe.micro_batch / timed)
+    return seconds
+
+
+def timed_micro_batch(shapes: Any, query: Query) -> Number:
+    """The recipe's; where each shape is to run at its largest, the largest of TIMED_MICRO_BATCHES that fits, or 1.
+
+    It never grows with the layers, since memory does, and time per token never grows with it: so a bound over a range
+    of depths may take both at the shallowest.
+    """
+    if not query.largest_micro_batch:
+        return query.recipe.micro_batch
+    timed: Number = 1
+    before = 1
+    for micro_batch in TIMED_MICRO_BATCHES:
+        if micro_batch * query.recipe.seq_len > MAX_TOKENS:
+            break
+        peak = memory.peak_bytes(shapes, replace(query.recipe, micro_batch=micro_batch))
+        within = (timed == before) & (memory.device_bytes(peak) <= query.vram_bytes)  # far beyond it, int64 ends
+        timed, before = np.where(within, micro_batch, timed), micro_batch
+        if not np.any(within):
+            break
+    return timed
 
 
 def best(shapes: Shapes, query: Query) -> Shapes:
