@@ -19,7 +19,7 @@ import click
 
 from diymodel.config import ConfigError
 from solver.errors import InputFileError, QueryError, RequestError, did_you_mean
-from solver.recipe import Attention, Checkpointing, Loss, Mode, Optimizer, Precision, Recipe
+from solver.recipe import Attention, Checkpointing, Loss, Mode, Optimizer, Precision, Profile, Recipe
 
 if TYPE_CHECKING:
     from click import Group as DefaultGroup  # the package has no types of its own
@@ -182,6 +182,8 @@ def recipe_options(*, seq_help: str) -> Callable[[Command], Command]:
                      help="full: each block is recomputed in the backward pass."),
         click.option("--attention", **_words(Attention), default=usual.attention, help="Fused, or written out."),
         click.option("--loss", **_words(Loss), default=usual.loss, help="chunked: 1,024 tokens at a time."),
+        click.option("--profile", **_words(Profile), default=usual.profile,
+                     help="Whose code runs it: diymodel's, or transformers' own model (Llama, Mistral, Qwen2, Qwen3)."),
     )  # fmt: skip
 
 

@@ -13,6 +13,7 @@ Optimizer = Literal["adamw", "adamw-foreach", "adamw-8bit", "sgd", "sgd-momentum
 Checkpointing = Literal["none", "full"]
 Attention = Literal["sdpa", "eager"]
 Loss = Literal["plain", "chunked"]
+Profile = Literal["diy", "hf"]
 
 MAX_TOKENS = 2**24
 """Largest micro_batch * seq_len (assumption: 16.8M tokens, far beyond what one card holds)."""
@@ -41,6 +42,8 @@ class Recipe:
     """torch's fused attention, or "eager": written out, with the scores in memory."""
     loss: Loss = "plain"
     """"chunked" computes the logits of 1,024 tokens at a time, twice."""
+    profile: Profile = "diy"
+    """Whose code runs the shape: `diymodel`, or "hf", the model of Hugging Face's transformers that is equal to it."""
     prompt: int | None = None
     """Tokens that inference takes in one pass, up to seq_len; None: all but one. The rest is decoded one by one."""
 
@@ -62,6 +65,8 @@ class Recipe:
             raise RecipeError("prompt", self.prompt, "is for inference; use mode infer along")
         if self.prompt is not None and self.prompt > self.seq_len:
             raise RecipeError("prompt", self.prompt, f"must be at most the sequence, {self.seq_len} tokens")
+        if self.profile == "hf" and self.loss == "chunked":
+            raise RecipeError("loss", self.loss, "transformers computes its loss at once; use plain, or profile diy")
         if self.mode == "train" and self.seq_len < 2:
             raise RecipeError("seq_len", self.seq_len, "must be at least 2 to train: labels are the next tokens")
 
@@ -96,4 +101,5 @@ _WORDS: dict[str, Any] = {
     "checkpointing": Checkpointing,
     "attention": Attention,
     "loss": Loss,
+    "profile": Profile,
 }

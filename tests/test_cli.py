@@ -203,7 +203,8 @@ def test_the_options_reach_the_query() -> None:
     assert query["tie_embeddings"] is False
     assert query["recipe"] == {
         "mode": "train", "precision": "bf16-true", "optimizer": "sgd", "micro_batch": 2, "seq_len": 512,
-        "checkpointing": "full", "attention": "eager", "loss": "chunked", "prompt": None,
+        "checkpointing": "full", "attention": "eager", "loss": "chunked", "profile": "diy",
+        "prompt": None,
     }  # fmt: skip
     assert all(candidate["config"]["max_seq_len"] == 512 for candidate in answer["candidates"])
 

@@ -18,8 +18,9 @@ import numpy as np
 
 from solver.counts import Int
 from solver.errors import RecipeError
-from solver.memory.ledger import Count, Instant, by_size
-from solver.memory.script import serving_script, training_script, whole_step
+from solver.memory import hf_script
+from solver.memory import script as diy_script
+from solver.memory.ledger import Count, Instant, binding, by_size
 from solver.memory.setting import Setting
 from solver.memory.tensors import Shape, Tensors, compute_bytes, number_of_chunks
 from solver.recipe import Recipe
@@ -97,32 +98,47 @@ Pass = tuple[Tensors, tuple[Instant, ...]]
 def _passes(shape: Shape, recipe: Recipe) -> Iterator[tuple[str, Tensors, tuple[Instant, ...]]]:
     """Each moment with its pass."""
     setting = _setting(shape, recipe)
+    script = hf_script if setting.hf else diy_script
     if recipe.mode == "train":
         tensors = Tensors(shape, recipe, recipe.seq_len, recipe.seq_len)
-        for moment, instants in training_script(setting).items():
+        for moment, instants in script.training_script(setting).items():
             yield moment, tensors, instants
         return
     decodes = recipe.prompt_len < recipe.seq_len
     prefill, decode = replace(setting, one_token=recipe.prompt_len == 1), replace(setting, one_token=True)
     tensors = Tensors(shape, recipe, recipe.prompt_len, recipe.prompt_len)
-    yield "prefill", tensors, serving_script(prefill, decode=False, decodes=decodes)
-    yield "decode", Tensors(shape, recipe, 1, recipe.seq_len), serving_script(decode, decode=True, decodes=decodes)
+    yield "prefill", tensors, script.serving_script(prefill, decode=False, decodes=decodes)
+    yield (
+        "decode",
+        Tensors(shape, recipe, 1, recipe.seq_len),
+        script.serving_script(decode, decode=True, decodes=decodes),
+    )
 
 
 def _whole_passes(shape: Shape, recipe: Recipe) -> Iterator[Pass]:
     """The passes without their moments: a training step is one."""
     if recipe.mode == "train":
-        yield Tensors(shape, recipe, recipe.seq_len, recipe.seq_len), whole_step(_setting(shape, recipe))
+        yield Tensors(shape, recipe, recipe.seq_len, recipe.seq_len), _whole_step(_setting(shape, recipe))
     else:
         yield from ((tensors, instants) for _, tensors, instants in _passes(shape, recipe))
 
 
+@lru_cache(maxsize=256)
+def _whole_step(setting: Setting) -> tuple[Instant, ...]:
+    """The instants of a training step that can be its peak, whatever their moment."""
+    moments = (hf_script if setting.hf else diy_script).training_script(setting)
+    return binding([instant for instants in moments.values() for instant in instants])
+
+
 def _setting(shape: Shape, recipe: Recipe) -> Setting:
     """What the script branches on. Of a group of shapes, the first one speaks for all."""
+    if recipe.profile == "hf":
+        _require_twin(shape)
     H, K, train = _first(shape.num_heads), _first(shape.num_kv_heads), recipe.mode == "train"
     kernel = kernel_of(_first(shape.head_dim), recipe)
     views = kernel not in ("flash", "efficient")  # does it read copies, unless one head or sequence can be viewed?
     return Setting(
+        hf=recipe.profile == "hf",
         infer=not train,
         mixed=recipe.precision.endswith("mixed"),
         half=compute_bytes(recipe) == 2,
@@ -138,10 +154,22 @@ def _setting(shape: Shape, recipe: Recipe) -> Setting:
         final_norm=shape.final_norm,
         dropout=train and shape.dropout > 0,
         grouped=H != K,
+        one_batch=recipe.micro_batch == 1,
         one_sequence=recipe.micro_batch == 1 and (views or not train),
-        one_head=H == 1 and views,
-        one_kv_head=K == 1 and views,
+        one_head=H == 1 and (views or recipe.profile == "hf"),
+        one_kv_head=K == 1 and (views or recipe.profile == "hf"),
     )
+
+
+def _require_twin(shape: Shape) -> None:
+    """Raises RecipeError for a shape that no model of transformers has (`solver.interop.huggingface.model_type`)."""
+    complaint = ""
+    if not shape.final_norm:
+        complaint = "every model of transformers that is like this one has a final norm"
+    elif shape.qkv_bias and shape.qk_norm:
+        complaint = "no model of transformers has both qk_norm and biases on q, k and v alone"
+    if complaint:
+        raise RecipeError("profile", "hf", f"{complaint}; use profile diy, or change the config")
 
 
 def kernel_of(head_dim: int, recipe: Recipe) -> str:
@@ -149,8 +177,11 @@ def kernel_of(head_dim: int, recipe: Recipe) -> str:
 
     Raises:
         RecipeError: heads of more than 256 numbers that are no multiple of 8, in half precision. No fused kernel takes
-            them; the math path that torch falls to has no closed form here.
+            them; the math path that torch falls to has no closed form here. Under the profile hf: eager attention, and
+            heads that need copies of queries and keys.
     """
+    if recipe.profile == "hf":
+        return _hf_kernel_of(head_dim, recipe)
     if recipe.attention == "eager":
         return "eager"
     if compute_bytes(recipe) == 4:
@@ -166,8 +197,20 @@ def kernel_of(head_dim: int, recipe: Recipe) -> str:
     return "efficient"
 
 
+def _hf_kernel_of(head_dim: int, recipe: Recipe) -> str:
+    if recipe.attention == "eager":
+        raise RecipeError("attention", "eager", "has no closed form for transformers' code; use sdpa, or profile diy")
+    if not has_kernel(head_dim, recipe):
+        raise RecipeError(
+            "profile", "hf", f"has no closed form for a head_dim of {head_dim}; it has one for multiples of 8 up to 256"
+        )
+    return "flash" if compute_bytes(recipe) == 2 else "efficient"
+
+
 def has_kernel(head_dim: Any, recipe: Recipe) -> Any:
     """False for heads that `kernel_of` refuses."""
+    if recipe.profile == "hf":
+        return (head_dim <= MAX_FLASH_HEAD_DIM) & (head_dim % (8 if compute_bytes(recipe) == 2 else 4) == 0)
     return (
         (recipe.attention == "eager")
         | (compute_bytes(recipe) == 4)
@@ -231,7 +274,7 @@ def _groups(shapes: _Shapes, recipe: Recipe) -> Iterator[tuple[Any, _Shapes]]:
     """Shapes for which the same script is run: (rows, their shapes)."""
     H, K, D = shapes.num_heads, shapes.num_kv_heads, shapes.head_dim
     kernel = 2 * (D > MAX_FLASH_HEAD_DIM) + 4 * (D % 8 != 0) + 8 * (D % 4 != 0)
-    one = 16 * (H == 1) + 32 * (K == 1) if recipe.attention == "eager" or kernel.any() else 0
+    one = 16 * (H == 1) + 32 * (K == 1) if recipe.attention == "eager" or recipe.profile == "hf" or kernel.any() else 0
     key = (H != K) + kernel + one
     for value in np.flatnonzero(np.bincount(key)):
         rows = np.flatnonzero(key == value)

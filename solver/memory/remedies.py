@@ -86,7 +86,7 @@ def _changes(config: DIYConfig, recipe: Recipe, budget_bytes: int) -> Iterator[C
             yield "optimizer", "adamw"
         if recipe.optimizer in ("adamw", "adamw-foreach"):
             yield "optimizer", "adamw-8bit"
-        if recipe.loss == "plain":
+        if recipe.loss == "plain" and recipe.profile == "diy":
             yield "loss", "chunked"
         if recipe.checkpointing == "none":
             yield "checkpointing", "full"

@@ -27,18 +27,12 @@ Script = Mapping[str, tuple[Instant, ...]]
 @lru_cache(maxsize=256)
 def training_script(s: Setting) -> Script:
     """The instants of every moment of a training step that can be its peak."""
-    ledger = Ledger(_resident(s))
+    ledger = Ledger(resident(s))
     moments = {"forward_end": _forward_stage(ledger, s)}
     moments["loss"] = _chunked_loss(ledger, s) if s.chunks else _plain_loss(ledger, s)
     moments["backward"] = _backward_stage(ledger, s)
-    moments["optimizer_step"] = _optimizer_stage(ledger, s)
+    moments["optimizer_step"] = optimizer_stage(ledger, s)
     return {moment: binding(instants) for moment, instants in moments.items()}
-
-
-@lru_cache(maxsize=256)
-def whole_step(s: Setting) -> tuple[Instant, ...]:
-    """The instants of a training step that can be its peak, whatever their moment."""
-    return binding([instant for instants in training_script(s).values() for instant in instants])
 
 
 @lru_cache(maxsize=256)
@@ -48,7 +42,7 @@ def serving_script(s: Setting, *, decode: bool, decodes: bool) -> tuple[Instant,
     Args:
         decodes: something is decoded at all; without, what is resident then is the answer.
     """
-    ledger = Ledger(_resident(s))
+    ledger = Ledger(resident(s))
     ledger.add("kv_cache", "cache", 0, 2)
     if decode and s.mixed:
         ledger.add("weight_copies", "c_head")
@@ -63,7 +57,7 @@ def serving_script(s: Setting, *, decode: bool, decodes: bool) -> tuple[Instant,
 # ---- what is always there ----
 
 
-def _resident(s: Setting) -> dict[Entry, Count]:
+def resident(s: Setting) -> dict[Entry, Count]:
     """Weights, optimizer states, RoPE tables and token ids: all that there is before a pass."""
     ledger = Ledger()
     for size, count, per_layer in weight_tensors(s):
@@ -81,7 +75,7 @@ def _resident(s: Setting) -> dict[Entry, Count]:
         ledger.add("optimizer", "quantiles", 2)  # one map of signed values, one of unsigned
     if s.scaler:
         ledger.add("optimizer", "unit", 2)  # the scale and its growth tracker
-    ledger.add("buffers", "rope", 2)
+    ledger.add("buffers", "frequencies" if s.hf else "rope", 2)
     ledger.add("buffers", "ids")
     return ledger.counts()
 
@@ -250,7 +244,7 @@ def _backward_stage(ledger: Ledger, s: Setting) -> list[Instant]:
     ledger.where, ledger.min_layers = "first layer: ", 1
     Backward(ledger, s, frees_tables=True).block()
     ledger.where = ""
-    _embedding_backward(ledger, s)
+    embedding_backward(ledger, s)
     ledger.free("seed_gradient", "dx")
     return ledger.harvest()
 
@@ -277,7 +271,7 @@ def _plain_loss_backward(ledger: Ledger, s: Setting) -> None:
         ledger.take(dy_stream="stream")
         ledger.free("dy")
         ledger.rename("dy_stream", "dy")
-    _head_gradient(ledger, s)
+    head_gradient(ledger, s)
 
 
 def _chunked_loss_backward(ledger: Ledger, s: Setting) -> None:
@@ -303,7 +297,7 @@ def _chunked_loss_backward(ledger: Ledger, s: Setting) -> None:
         ledger.free("d_chunk")
         ledger.rename("d_chunk_stream", "d_chunk")
     ledger.where = ""
-    _head_gradient(ledger, s)
+    head_gradient(ledger, s)
     ledger.take(dy="stream" if s.casts_hidden else "hidden")
     ledger.free("d_chunk", *(["d_others"] if s.chunks > 1 else []))
 
@@ -320,7 +314,7 @@ def _log_softmax_backward(ledger: Ledger, s: Setting) -> None:
         ledger.rename("d_logits32", "d_logits")
 
 
-def _head_gradient(ledger: Ledger, s: Setting) -> None:
+def head_gradient(ledger: Ledger, s: Setting) -> None:
     """The cast of an autocast copy's gradient; a head of its own has it for good."""
     if s.mixed:
         ledger.take(d_weight="w_head")
@@ -330,7 +324,7 @@ def _head_gradient(ledger: Ledger, s: Setting) -> None:
         ledger.settle("gradients", "d_head")
 
 
-def _embedding_backward(ledger: Ledger, s: Setting) -> None:
+def embedding_backward(ledger: Ledger, s: Setting) -> None:
     ledger.take(d_embedding="w_head")
     if s.tied:
         ledger.free("d_embedding")
@@ -342,7 +336,7 @@ def _embedding_backward(ledger: Ledger, s: Setting) -> None:
 # ---- optimizer ----
 
 
-def _optimizer_stage(ledger: Ledger, s: Setting) -> list[Instant]:
+def optimizer_stage(ledger: Ledger, s: Setting) -> list[Instant]:
     """Fused and SGD updates work in place; foreach AdamW holds square roots of all second moments at once."""
     ledger.part = "temporaries"
     ledger.note("start")

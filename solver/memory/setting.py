@@ -14,6 +14,8 @@ STATES = {"adamw": 2, "adamw-foreach": 2, "adamw-8bit": 0, "sgd": 0, "sgd-moment
 class Setting:
     """Everything besides the sizes that decides which lines are run."""
 
+    hf: bool
+    """The model is transformers' own."""
     infer: bool
     mixed: bool
     half: bool
@@ -32,11 +34,19 @@ class Setting:
     final_norm: bool
     dropout: bool
     grouped: bool
+    one_batch: bool
+    """A micro-batch of 1."""
     one_sequence: bool
+    """The same, where attention copies what it cannot view."""
     one_head: bool
     one_kv_head: bool
     one_token: bool = False
     """A pass over a single token: decoding, or a prompt of one."""
+
+    @property
+    def narrow(self) -> bool:
+        """Weights and the residual stream are in 2 bytes."""
+        return self.half and not self.mixed
 
     @property
     def casts_hidden(self) -> bool:
@@ -73,12 +83,19 @@ def weight_tensors(s: Setting) -> list[tuple[str, int, int]]:
     return [
         ("w_head", 1 if s.tied else 2, 0),
         ("w_norm", 1 if s.final_norm else 0, 2),
-        ("w_qkv", 0, 1),
-        ("w_qkv_bias", 0, 1 if s.bias else 0),
+        *_projections(s),
         ("w_o", 0, 1),
         ("w_head_norm", 0, 2 if s.qk_norm else 0),
         ("w_ff", 0, 3),
     ]
+
+
+def _projections(s: Setting) -> list[tuple[str, int, int]]:
+    """Of queries, keys and values: side by side, or one each."""
+    bias = 1 if s.bias else 0
+    if s.hf:
+        return [("w_q", 0, 1), ("w_k", 0, 2), ("w_q_bias", 0, bias), ("w_k_bias", 0, 2 * bias)]
+    return [("w_qkv", 0, 1), ("w_qkv_bias", 0, bias)]
 
 
 class Lines:

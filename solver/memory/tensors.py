@@ -145,6 +145,20 @@ class Tensors(dict[str, Any]):
     def qkv_bias(self) -> Any:
         return (self.H + 2 * self.K) * self.D
 
+    def q(self) -> Any:
+        """The projection of queries alone: H D C numbers."""
+        return self.q_bias() * self.C
+
+    def q_bias(self) -> Any:
+        return self.H * self.D
+
+    def k(self) -> Any:
+        """That of keys or of values: K D C numbers."""
+        return self.k_bias() * self.C
+
+    def k_bias(self) -> Any:
+        return self.K * self.D
+
     def o(self) -> Any:
         """The output projection of attention: H D C numbers."""
         return self.H * self.D * self.C
@@ -167,21 +181,51 @@ class Tensors(dict[str, Any]):
         """Token ids or labels: int64."""
         return 8 * self.N
 
+    def padded_ids(self) -> int:
+        """Labels with one more token a sequence, as transformers shifts them."""
+        return 8 * self.B * (self.T + 1)
+
+    def positions(self) -> int:
+        return 8 * self.T
+
+    def frequencies(self) -> Any:
+        """Of RoPE, as transformers keeps them: float32, half a head."""
+        return 2 * self.D
+
     def rope(self) -> Any:
         """One of the two tables of the model, in the dtype of the weights, for M positions and half a head."""
         return self.w * self.shape.max_seq_len * self.D // 2
 
     def table(self) -> Any:
-        """Its rows for this pass, cast to the compute dtype."""
-        return self.e * self.T * self.D // 2
+        """Its rows for this pass, cast to the compute dtype. transformers': whole heads, in the dtype of the stream."""
+        return self.w * self.T * self.D if self.recipe.profile == "hf" else self.e * self.T * self.D // 2
 
     def cache(self) -> Any:
         """Keys or values of one layer, for the whole sequence."""
         return self.e * self.B * self.K * self.recipe.seq_len * self.D
 
+    def attended(self) -> Any:
+        """Keys or values of all tokens attended to, in the compute dtype."""
+        return self.e * self._all_keys(self.S)
+
+    def cached(self) -> Any:
+        """What transformers' DynamicCache holds of one layer, keys or values, after this pass: in the dtype of the
+        stream, since rotated keys have it, and the cache takes the dtype of its first keys."""
+        return self.w * self._all_keys(self.S)
+
+    def cached_before(self) -> Any:
+        """Before the last token."""
+        return self.w * self._all_keys(self.S - 1)
+
+    def _all_keys(self, tokens: int) -> Any:
+        return self.B * self.K * tokens * self.D
+
     def stream(self) -> Any:
         """The residual stream: N C numbers, which autocast leaves in float32."""
         return self.w * self.N * self.C
+
+    def stream32(self) -> Any:
+        return 4 * self.N * self.C
 
     def hidden(self) -> Any:
         """N C numbers in the compute dtype: what a projection reads or writes."""
@@ -224,6 +268,12 @@ class Tensors(dict[str, Any]):
 
     def key32(self) -> Any:
         return 4 * self.N * self.K * self.D
+
+    def half_query32(self) -> Any:
+        return 2 * self.N * self.H * self.D
+
+    def half_key32(self) -> Any:
+        return 2 * self.N * self.K * self.D
 
     def rstd_query(self) -> Any:
         """The norm of queries has a root mean square a head."""

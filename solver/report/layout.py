@@ -126,6 +126,8 @@ def recipe_line(recipe: Recipe, micro_batch: str = "") -> str:
     words += [f"{recipe.attention} attention", f"{sequences} of {recipe.seq_len:,} tokens"]
     if recipe.mode == "infer":
         words.append(f"prompt of {recipe.prompt_len:,}")
+    if recipe.profile == "hf":
+        words.append("transformers' model")
     return ", ".join(words)
 
 

@@ -1,21 +1,23 @@
 """What is run, the same on fake tensors and on a device: the model in its recipe's dtype, its input, an inference step.
 
-The training step is `diymodel.step.training_step`.
+The model is `diymodel`'s or transformers', by the recipe's profile.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from diymodel.config import DIYConfig
 from diymodel.model import DIYForCausalLM
 from diymodel.step import autocast, weight_dtype
+from diymodel.step import training_step as diy_training_step
 from solver.recipe import Recipe
+from solver.verify import huggingface
 
 
 class _WeightsIn(TorchFunctionMode):
@@ -38,8 +40,11 @@ class _WeightsIn(TorchFunctionMode):
         return func(*args, **named)
 
 
-def build(config: DIYConfig, recipe: Recipe, device: str) -> DIYForCausalLM:
+def build(config: DIYConfig, recipe: Recipe, device: str) -> nn.Module:
     """The model on `device`, in the dtype and the mode (training or not) of the recipe."""
+    if recipe.profile == "hf":
+        with torch.device(device):
+            return huggingface.build(config, recipe)
     with torch.device(device), _WeightsIn(weight_dtype(recipe.precision)):
         model = DIYForCausalLM(config)
     return model.train(recipe.mode == "train")
@@ -52,9 +57,24 @@ def tokens(config: DIYConfig, recipe: Recipe, device: str) -> Tensor:
     return torch.randint(config.vocab_size, shape, generator=generator).to(device)
 
 
+def logits_of(model: nn.Module, input_ids: Tensor, recipe: Recipe) -> Tensor:
+    """Of a plain forward pass."""
+    if recipe.profile == "hf":
+        return huggingface.logits_of(model, input_ids)
+    logits: Tensor = model(input_ids, attention=recipe.attention)
+    return logits
+
+
+def training_step(model: nn.Module, input_ids: Tensor, recipe: Recipe, **means: Any) -> Tensor:
+    """`diymodel.step.training_step`, or the same of a model of transformers."""
+    if recipe.profile == "hf":
+        return huggingface.training_step(model, input_ids, recipe, **means)
+    return diy_training_step(cast(DIYForCausalLM, model), input_ids, recipe, **means)
+
+
 @torch.no_grad()
 def inference_step(
-    model: DIYForCausalLM,
+    model: nn.Module,
     input_ids: Tensor,
     recipe: Recipe,
     *,
@@ -66,11 +86,19 @@ def inference_step(
     """
     prompt = recipe.prompt_len
     with autocast(recipe.precision, input_ids.device.type):
-        cache = model.new_cache(input_ids.shape[0], input_ids.shape[1])
-        logits: Tensor = model(input_ids[:, :prompt], cache=cache, attention=recipe.attention, last_only=True)
+        serve = _server(model, input_ids, recipe)
+        logits = serve(input_ids[:, :prompt])
         mark("prefill")
         for position in range(prompt, input_ids.shape[1]):
-            token = input_ids[:, position : position + 1]
-            logits = model(token, cache=cache, attention=recipe.attention, last_only=True)
+            logits = serve(input_ids[:, position : position + 1])
         mark("decode")
     return logits
+
+
+def _server(model: nn.Module, input_ids: Tensor, recipe: Recipe) -> Callable[[Tensor], Tensor]:
+    """What takes more tokens, over a new cache, and returns the logits of the last one."""
+    if recipe.profile == "hf":
+        cache = huggingface.new_cache(model)
+        return lambda tokens: huggingface.serve(model, tokens, cache)
+    own_cache = cast(DIYForCausalLM, model).new_cache(input_ids.shape[0], input_ids.shape[1])
+    return lambda tokens: cast(Tensor, model(tokens, cache=own_cache, attention=recipe.attention, last_only=True))

@@ -8,12 +8,11 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from diymodel.model import DIYForCausalLM
-from diymodel.step import autocast, make_optimizer, make_scaler, training_step
+from diymodel.step import autocast, make_optimizer, make_scaler
 from solver.recipe import Recipe
-from solver.verify.job import build, inference_step, tokens
+from solver.verify.job import build, inference_step, logits_of, tokens, training_step
 from solver.verify.measure import Outcome, Trial
 
 FORWARD_TOKENS = 128
@@ -127,13 +126,13 @@ def _run(trial: Trial, gauge: Gauge, seen: _Seen) -> None:
 
 
 @torch.no_grad()
-def _forward_is_finite(model: DIYForCausalLM, input_ids: Tensor, recipe: Recipe) -> bool:
+def _forward_is_finite(model: nn.Module, input_ids: Tensor, recipe: Recipe) -> bool:
     with autocast(recipe.precision, input_ids.device.type):
-        logits = model(input_ids[:1, :FORWARD_TOKENS], attention=recipe.attention)
+        logits = logits_of(model, input_ids[:1, :FORWARD_TOKENS], recipe)
     return bool(torch.isfinite(logits).all())
 
 
-def _warm_up(model: DIYForCausalLM, input_ids: Tensor, trial: Trial, seen: _Seen) -> Callable[[], Tensor]:
+def _warm_up(model: nn.Module, input_ids: Tensor, trial: Trial, seen: _Seen) -> Callable[[], Tensor]:
     """Take the first steps; returns what takes one more."""
     recipe = trial.recipe
     if recipe.mode == "infer":

@@ -14,6 +14,7 @@ from solver.memory import MemoryReport, report
 from solver.recipe import Optimizer, Recipe
 from solver.solution import Candidate, Solution, Verification
 from solver.units import short_bytes
+from solver.verify import huggingface
 from solver.verify.count import count_on_meta
 from solver.verify.dry_run import simulate
 from solver.verify.measure import Trial, accelerator, run_worker
@@ -54,9 +55,12 @@ def verify_config(
 
     Raises:
         DeviceError: the device is not known, not here, or has too little RAM for the step.
-        RecipeError: a sequence longer than the config's max_seq_len, 16-mixed on the CPU.
+        RecipeError: a sequence longer than the config's max_seq_len, 16-mixed on the CPU, the profile hf without
+            transformers or for a config that it has no model of.
     """
     memory = report(config, recipe, budget_bytes)
+    if recipe.profile == "hf":
+        huggingface.require_transformers()
     place = find_device(device)
     if place == "cpu":
         require_cpu(config, recipe, memory_bytes_limit)
@@ -89,6 +93,8 @@ def verify_candidates(
     """
     place = find_device(device)
     chosen = solution.candidates[: max(count, 0)]
+    if any(candidate.memory.recipe.profile == "hf" for candidate in chosen):
+        huggingface.require_transformers()
     if place == "cpu":
         for candidate in chosen:
             require_cpu(candidate.config, candidate.memory.recipe, memory_bytes_limit)
@@ -207,15 +213,16 @@ def _described(trial: Trial) -> str:
 
 
 def _verify(config: DIYConfig, memory: MemoryReport, predicted: dict[str, int], plan: _Plan) -> Verification:
-    outcome = None
+    outcome, theirs = None, memory.recipe.profile == "hf"
     if plan.trial:
         outcome = run_trial(plan.trial) if plan.in_this_process else run_worker(plan.trial)
+    built = f"built by {huggingface.version()}" if theirs else ""
     return judge(
         config,
         memory,
         predicted=predicted,
-        counted=count_on_meta(config),
+        counted=huggingface.count_on_meta(config) if theirs else count_on_meta(config),
         simulated_bytes=simulate(config, memory.recipe).peak_bytes if plan.simulated else None,
         outcome=outcome,
-        note="; ".join(filter(None, (plan.note, "" if plan.simulated else plan.not_simulated))),
+        note="; ".join(filter(None, (built, plan.note, "" if plan.simulated else plan.not_simulated))),
     )

@@ -30,7 +30,7 @@ from solver.errors import RecipeError
 from solver.memory.moments import PARTS
 from solver.recipe import Recipe
 from solver.verify.dry_run.meter import Instant
-from solver.verify.dry_run.tracing import Curves, ModuleFactory, trace
+from solver.verify.dry_run.tracing import Curves, ModuleFactory, trace, trace_huggingface
 
 __all__ = ["PARTS", "Simulation", "simulate"]
 
@@ -76,6 +76,8 @@ def simulate(model: DIYConfig | ModuleFactory, recipe: Recipe, *, device: str = 
     config = model
 
     def traced(num_layers: int) -> Curves:
+        if recipe.profile == "hf":
+            return trace_huggingface(replace(config, num_layers=num_layers), recipe, device=device)
         return trace(lambda: DIYForCausalLM(replace(config, num_layers=num_layers)), recipe, device=device)
 
     if config.num_layers <= TRACED_LAYERS + 1:

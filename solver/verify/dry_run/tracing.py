@@ -5,16 +5,19 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable, Iterator
+from typing import Any
 from unittest import mock
 
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from diymodel.config import DIYConfig
 from diymodel.model import DIYForCausalLM, KVCache
 from diymodel.step import autocast, make_optimizer, make_scaler, next_tokens, token_loss, training_step, weight_dtype
 from solver.errors import RecipeError
 from solver.recipe import Recipe
+from solver.verify import huggingface
 from solver.verify.dry_run.engine import run_backward
 from solver.verify.dry_run.kernels import CardAttention
 from solver.verify.dry_run.meter import Instant, Meter
@@ -61,6 +64,16 @@ def trace(factory: ModuleFactory, recipe: Recipe, *, device: str = "cuda") -> Cu
         return follow_training(module.train(), recipe, device)
 
 
+def trace_huggingface(config: DIYConfig, recipe: Recipe, *, device: str = "cuda") -> Curves:
+    """The same of the model of transformers that is equal to a config."""
+    huggingface.require_transformers()
+    with huggingface.on_fake_tensors(), fake_device(device):
+        module = huggingface.build(config, recipe)
+        if recipe.mode == "infer":
+            return follow_huggingface(module, recipe, device)
+        return follow_training(module, recipe, device)
+
+
 def follow_training(
     module: nn.Module,
     recipe: Recipe,
@@ -90,7 +103,7 @@ def follow_training(
     def our_backward(loss: Tensor) -> None:
         run_backward(loss, on_node=state.enter_node, on_gradient=lambda gradient: meter.adopt(gradient, "gradients"))
 
-    step: Callable[..., object] = training_step if isinstance(module, DIYForCausalLM) else generic_step
+    step = _step_of(module, recipe)
     hooks = {"optimizer": optimizer, "scaler": scaler, "backward": backward or our_backward, "mark": mark}
     with meter, state.watch_head():
         _make_states(module, optimizer, scaler, device)
@@ -99,6 +112,12 @@ def follow_training(
         meter.instants = []
         step(module, input_ids, recipe, **hooks)
     return curves
+
+
+def _step_of(module: nn.Module, recipe: Recipe) -> Callable[..., object]:
+    if isinstance(module, DIYForCausalLM):
+        return training_step
+    return huggingface.training_step if recipe.profile == "hf" else generic_step
 
 
 class _Training:
@@ -204,6 +223,67 @@ def follow_inference(module: nn.Module, recipe: Recipe, device: str) -> Curves:
                     _serve(meter, module, ids, cache, recipe)
             curves[moment], meter.instants = meter.instants, []
     return curves
+
+
+@torch.no_grad()
+def follow_huggingface(module: nn.Module, recipe: Recipe, device: str) -> Curves:
+    """`follow_inference` of a model of transformers, whose cache holds what has been, and no more."""
+    meter = Meter(device)
+    _adopt_module(meter, module)
+    cache = huggingface.new_cache(module)
+    parts = _watch_cache(cache)
+    curves: Curves = {}
+    with autocast(recipe.precision, device), _watch_serving_head(module, parts):
+        for moment, tokens in (("prefill", recipe.prompt_len), ("decode", 1)):
+            decodes = recipe.prompt_len < recipe.seq_len
+            if moment == "decode" and decodes:
+                _fill(meter, cache, recipe.seq_len - 1)
+            ids = torch.zeros(recipe.micro_batch, tokens, dtype=torch.int64, device=device)
+            meter.adopt(ids, "buffers")
+            meter.part_of_new = lambda: parts[-1]
+            meter.record(moment)
+            if moment == "prefill" or decodes:
+                with meter:
+                    huggingface.serve(module, ids, cache)
+                parts[:] = ["activations"]
+            curves[moment], meter.instants = meter.instants, []
+    return curves
+
+
+def _watch_cache(cache: Any) -> list[str]:
+    """The part of what is made now, last in a list: a cache's update makes the cache."""
+    parts, update = ["activations"], cache.update
+
+    def watched(*args: Any, **kwargs: Any) -> Any:
+        parts.append("kv_cache")
+        try:
+            return update(*args, **kwargs)
+        finally:
+            parts.pop()
+
+    cache.update = watched
+    return parts
+
+
+@contextlib.contextmanager
+def _watch_serving_head(module: nn.Module, parts: list[str]) -> Iterator[None]:
+    head: Any = module.get_submodule("lm_head")
+    hook = head.register_forward_pre_hook(lambda *_: parts.append("logits_loss"))
+    try:
+        yield
+    finally:
+        hook.remove()
+
+
+def _fill(meter: Meter, cache: Any, tokens: int) -> None:
+    """Keys and values for so many tokens, as the passes before would have left them."""
+    for layer in cache.layers:
+        for name in ("keys", "values"):
+            held: Tensor = getattr(layer, name)
+            shape = (*held.shape[:2], tokens, held.shape[3])
+            setattr(layer, name, torch.zeros(shape, dtype=held.dtype, device=held.device))
+            del held
+            meter.adopt(getattr(layer, name), "kv_cache")
 
 
 def _serve(meter: Meter, module: DIYForCausalLM, ids: Tensor, cache: KVCache, recipe: Recipe) -> None:
