@@ -35,6 +35,7 @@ class RMSNorm(nn.Module):
         self.weight = nn.Parameter(torch.empty(size))
 
     def forward(self, x: Tensor) -> Tensor:
+        x = x.to(self.weight.dtype)  # as autocast does from torch 2.12 or 2.13 on; before, it left the fused operator
         return cast(F.rms_norm(x, self.weight.shape, self.weight, self.eps))
 
 

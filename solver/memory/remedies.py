@@ -11,7 +11,7 @@ from typing import Any
 
 from diymodel.config import DIYConfig
 from solver.memory.budget import Remedy, device_bytes
-from solver.memory.moments import peak_bytes
+from solver.memory.moments import allocated_bytes, peak_bytes
 from solver.recipe import MAX_TOKENS, Recipe
 
 SEQ_STEP = 128
@@ -48,7 +48,7 @@ def max_micro_batch(config: DIYConfig, recipe: Recipe, budget_bytes: int) -> int
 
     @cache
     def needed(micro_batch: int) -> int:
-        return int(device_bytes(peak_bytes(config, replace(recipe, micro_batch=micro_batch))))
+        return int(device_bytes(allocated_bytes(config, replace(recipe, micro_batch=micro_batch))))
 
     def too_large(micro_batch: int) -> bool:
         return needed(micro_batch) > budget_bytes
@@ -74,7 +74,7 @@ def _changed(recipe: Recipe, *changes: Change) -> Recipe:
 
 
 def _fits(config: DIYConfig, recipe: Recipe, budget_bytes: int) -> bool:
-    return bool(device_bytes(peak_bytes(config, recipe)) <= budget_bytes)
+    return bool(device_bytes(allocated_bytes(config, recipe)) <= budget_bytes)
 
 
 def _changes(config: DIYConfig, recipe: Recipe, budget_bytes: int) -> Iterator[Change]:
@@ -122,7 +122,7 @@ def _remedy(config: DIYConfig, recipe: Recipe, budget_bytes: int, before: int, c
         change=" + ".join(map(_text, changes)),
         peak_bytes=peak,
         saved_bytes=before - peak,
-        fits=device_bytes(peak) <= budget_bytes,
+        fits=_fits(config, changed, budget_bytes),
         max_micro_batch=max_micro_batch(config, changed, budget_bytes),
     )
 

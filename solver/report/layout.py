@@ -358,7 +358,8 @@ def _memory(answer: MemoryAnswer) -> Page:
     blocks: list[str | Grid] = [
         f"{answer.source}: {shape_line(answer.config)}\nRecipe: {recipe_line(report.recipe)}",
         _moments(report.moments, report.binding),
-        f"Peak {short_bytes(report.peak_bytes)} at {report.binding}; "
+        f"Peak {short_bytes(report.peak_bytes)} at {report.binding}, "
+        f"{short_bytes(report.allocated_bytes)} as the allocator counts it; "
         f"{short_bytes(report.device_bytes)} on the device, with allocator slack and CUDA context.",
     ]
     if report.budget_bytes is not None:
