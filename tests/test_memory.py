@@ -51,6 +51,13 @@ def test_what_a_request_counts_is_what_the_allocator_holds(request_bytes: int, h
     assert tensors.counted(np.array([request_bytes])).tolist() == [held]
 
 
+@given(st.integers(1, 30 * MIB), st.integers(0, 2 * MIB))
+def test_a_larger_request_never_counts_less(request_bytes: int, more: int) -> None:
+    """The search over shapes relies on it: memory grows with every side."""
+    assert tensors.counted(request_bytes) <= tensors.counted(request_bytes + more)
+    assert tensors.rounded(request_bytes) <= tensors.counted(request_bytes) <= tensors.rounded(request_bytes) + MIB
+
+
 def test_the_budget_is_compared_with_what_is_allocated() -> None:
     """A feed-forward of 11 MiB a weight has segments of 12."""
     odd = replace(CONFIG, intermediate_size=2816)
@@ -89,6 +96,17 @@ def test_more_peak_never_fits_better(peak: int, more: int) -> None:
 def test_a_config_that_fits_needs_no_remedy() -> None:
     assert memory.report(CONFIG, Recipe(), BUDGET).remedies == ()
     assert memory.report(CONFIG, LARGE).remedies == ()
+
+
+@pytest.mark.parametrize("checkpointing", ["none", "full"])
+def test_without_a_budget_every_change_says_what_it_saves(checkpointing: str) -> None:
+    recipe = replace(LARGE, checkpointing=checkpointing)  # type: ignore[arg-type]
+    found = memory.savings(CONFIG, recipe)
+    assert ("--checkpointing full" in [remedy.change for remedy in found]) == (checkpointing == "none")
+    for remedy in found:
+        peak = memory.peak_bytes(CONFIG, changed(recipe, remedy.change))
+        assert remedy.saved_bytes == memory.peak_bytes(CONFIG, recipe) - peak > 0
+        assert (remedy.fits, remedy.max_micro_batch) == (None, None)
 
 
 def words(change: str) -> dict[str, str]:

@@ -2,7 +2,7 @@
 
 from solver.memory.budget import MemoryReport, Remedy, Verdict, device_bytes, largest_allocation, reserve_bytes, verdict
 from solver.memory.moments import PARTS, allocated_bytes, has_kernel, most_layers, peak_bytes, predict
-from solver.memory.remedies import max_micro_batch
+from solver.memory.remedies import max_micro_batch, savings
 from solver.memory.report import report
 
 __all__ = [
@@ -20,5 +20,6 @@ __all__ = [
     "predict",
     "report",
     "reserve_bytes",
+    "savings",
     "verdict",
 ]

@@ -65,10 +65,10 @@ class Remedy:
     peak_bytes: int
     saved_bytes: int
     """By how much the peak falls."""
-    fits: bool
-    """True where the change alone brings the verdict to fits or uncertain."""
-    max_micro_batch: int
-    """The largest micro-batch with it; 0 if none fits."""
+    fits: bool | None
+    """True where the change alone brings the verdict to fits or uncertain; None without a budget."""
+    max_micro_batch: int | None
+    """The largest micro-batch with it; 0 if none fits; None without a budget."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -94,7 +94,7 @@ class MemoryReport:
     max_micro_batch: int | None = None
     """Largest micro-batch whose verdict is not "does not fit"; 0 if none; None without a budget."""
     remedies: tuple[Remedy, ...] = ()
-    """What would make it fit; empty where it fits."""
+    """What would make it fit; empty where it fits. Without a budget, what would save memory, if that was asked for."""
 
     def to_dict(self) -> dict[str, Any]:
         return {

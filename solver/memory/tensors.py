@@ -83,7 +83,9 @@ def counted(nbytes: Any) -> Any:
     whole = (block + (SEGMENT_STEP - 1)) & -SEGMENT_STEP
     keeps_rest = (block >= OWN_SEGMENT) & (whole - block <= SMALL_BLOCK)
     is_cut = (block > SMALL_BLOCK) & (block < OWN_SEGMENT)
-    return block + keeps_rest * (whole - block) + is_cut * MEAN_REST
+    beyond = block + MEAN_REST - OWN_SEGMENT
+    mean_rest = MEAN_REST - (beyond > 0) * beyond  # a larger request never counts less than a smaller one
+    return block + keeps_rest * (whole - block) + is_cut * mean_rest
 
 
 def multiple(value: Any, of: Any) -> Any:
