@@ -406,12 +406,15 @@ def memory(
     \b
     Example: diysolve memory smollm2-135m --gpu rtx3060 --micro-batch 8 --seq 2048
     """
-    from solver.memory import report
+    from solver.memory import report, savings
     from solver.report.answers import MemoryAnswer
 
     budget = _budget(vram, gpu)
     config = _load(source, rank, quiet)
-    answer = MemoryAnswer(source=source, config=config, report=report(config, _recipe(config, words, budget), budget))
+    found = report(config, _recipe(config, words, budget), budget)
+    if budget is None:
+        found = replace(found, remedies=savings(config, found.recipe))
+    answer = MemoryAnswer(source=source, config=config, report=found)
     _emit(answer, form, output, quiet)
     return UNSATISFIED if answer.report.verdict == "does not fit" else OK
 

@@ -27,7 +27,9 @@ from benchmarks.evidence_models import (
     Shape,
     hand_cross_entropy,
 )
-from diymodel.step import autocast, make_optimizer, weight_dtype
+from diymodel import DIYConfig, DIYForCausalLM
+from diymodel.step import autocast, make_optimizer, make_scaler, training_step, weight_dtype
+from solver.recipe import Recipe
 from solver.verify.dry_run.engine import run_backward
 from solver.verify.dry_run.meter import Meter
 from solver.verify.dry_run.tracing import fake_device
@@ -151,6 +153,8 @@ class Traced:
 
     moments: dict[str, int]
     """Moment -> peak bytes of the tensors, each rounded up to 512 bytes, as diysolve predicts them."""
+    allocated: dict[str, int]
+    """The same with the rests that stay with large blocks, as diysolve counts them."""
     events: tuple[Event, ...]
 
     @property
@@ -163,7 +167,27 @@ def dry_run(run: Run) -> Traced:
     """A run on fake tensors, at full depth."""
     with fake_device("cuda"):
         watch = MODES[run.mode](run)
-    return Traced(moments=watch.moments, events=tuple(watch.events))
+    return Traced(moments=watch.moments, allocated=watch.allocated, events=tuple(watch.events))
+
+
+STEPS = 3
+"""Steps of our own models: the last one finds the allocator in its steady state."""
+
+
+def own_run(config: DIYConfig, recipe: Recipe) -> tuple[Event, ...]:
+    """What some training steps of our own model request and release, at full depth."""
+    with fake_device("cuda"), _default_dtype(weight_dtype(recipe.precision)):
+        module = DIYForCausalLM(config).train()
+        optimizer, scaler = make_optimizer(module.parameters(), recipe.optimizer), make_scaler(recipe.precision, "cuda")
+        input_ids = torch.zeros(recipe.micro_batch, recipe.seq_len, dtype=torch.int64)
+        watch = _Watch(*module.parameters(), *module.buffers(), input_ids)
+        for _ in range(STEPS):
+            watch.events.append(Event("step"))
+            with watch:
+                training_step(
+                    module, input_ids, recipe, optimizer=optimizer, scaler=scaler, backward=run_backward
+                )  # fmt: skip
+    return tuple(watch.events)
 
 
 PRODUCTS = (torch.ops.aten.mm.default, torch.ops.aten.bmm.default, torch.ops.aten.addmm.default)
@@ -176,6 +200,7 @@ class _Watch(Meter):  # type: ignore[no-untyped-call]
     def __init__(self, *tensors: Tensor) -> None:
         super().__init__("cuda")
         self.moments: dict[str, int] = {}
+        self.allocated: dict[str, int] = {}
         self.events: list[Event] = []
         self._number = 0
         self._numbers: dict[int, int] = {}
@@ -185,10 +210,11 @@ class _Watch(Meter):  # type: ignore[no-untyped-call]
     def end(self, moment: str) -> None:
         self.record(moment)
         self.moments[moment] = max(instant.total for instant in self.instants)
+        self.allocated[moment] = max(instant.allocated for instant in self.instants)
         self.instants = []
 
-    def record(self, op: str, workspace: int = 0) -> None:
-        super().record(op, workspace)
+    def record(self, op: str, workspace: int = 0, allocated: int = 0) -> None:
+        super().record(op, workspace, allocated)
         if workspace:
             self._number += 1
             self.events += [Event("request", self._number, workspace), Event("release", self._number)]

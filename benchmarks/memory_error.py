@@ -1,9 +1,10 @@
 """How wrong the memory prediction is: `python benchmarks/memory_error.py`.
 
-Three comparisons, each as a signed error of the prediction (below zero: too low):
+Four comparisons, each as a signed error of the prediction (below zero: too low):
 
 - the closed form against the dry run, over drawn configs and recipes
 - the dry run against peaks that others measured on GPUs and published, for models that are not ours
+- what is said to be allocated against the allocator replayed, for drawn models of ours
 - both against our own GPU results in benchmarks/results, where there are any
 
 Prints tables and writes a report and a picture. Needs no GPU. matplotlib (dev group) draws the picture.
@@ -32,10 +33,10 @@ from rich.console import Console  # noqa: E402
 from rich.table import Table  # noqa: E402
 
 from benchmarks.caching_allocator import replay  # noqa: E402
-from benchmarks.evidence_runs import TABLE, Measurement, dry_run, measurements  # noqa: E402
+from benchmarks.evidence_runs import TABLE, Measurement, dry_run, measurements, own_run  # noqa: E402
 from diymodel.config import DIYConfig  # noqa: E402
 from solver import recipe as words  # noqa: E402
-from solver.memory import peak_bytes, predict  # noqa: E402
+from solver.memory import allocated_bytes, peak_bytes, predict  # noqa: E402
 from solver.memory.budget import CUDA_CONTEXT_BYTES, SLACK_PER_MILLE  # noqa: E402
 from solver.recipe import Recipe  # noqa: E402
 from solver.verify.dry_run import simulate  # noqa: E402
@@ -76,8 +77,8 @@ class Comparison:
     measured: Measurement
     tensors: int
     """The peak of the dry run: what diysolve calls the peak."""
-    with_workspace: int
-    """The same, and cuBLAS's workspaces."""
+    allocated: int
+    """With the rests that stay with large blocks, and with cuBLAS's workspaces: what diysolve holds against a card."""
     replayed: int
     """What the allocator would count, workspaces included: allocated, or reserved if that was measured."""
 
@@ -90,17 +91,17 @@ class Comparison:
         return percent(self.tensors, self.measured.bytes)
 
     @property
-    def error_with_workspace(self) -> float:
-        return percent(self.with_workspace, self.measured.bytes)
+    def error_allocated(self) -> float:
+        return percent(self.allocated, self.measured.bytes)
 
     @property
     def error_with_slack(self) -> float:
-        return percent(self.with_workspace * SLACK, self.measured.bytes)
+        return percent(self.allocated * SLACK, self.measured.bytes)
 
     @property
     def device_bytes(self) -> float:
         """What the card must hold: slack and context included."""
-        return self.with_workspace * SLACK + CUDA_CONTEXT_BYTES
+        return self.allocated * SLACK + CUDA_CONTEXT_BYTES
 
     @property
     def error_replayed(self) -> float:
@@ -110,11 +111,14 @@ class Comparison:
 def compare(measured: Measurement) -> Comparison:
     traced = dry_run(measured.run)
     peak = replay(traced.events, measured.workspace_bytes)
-    tensors = traced.moments["decode"] if measured.metric == "resident" else traced.peak_bytes
+    tensors, allocated = (
+        figures["decode"] if measured.metric == "resident" else max(figures.values())
+        for figures in (traced.moments, traced.allocated)
+    )
     return Comparison(
         measured=measured,
         tensors=tensors,
-        with_workspace=tensors + peak.workspaces * measured.workspace_bytes,
+        allocated=allocated + peak.workspaces * measured.workspace_bytes,
         replayed=peak.allocated if measured.metric == "allocated" else peak.reserved,
     )
 
@@ -127,6 +131,8 @@ class Agreement:
     recipe: Recipe
     closed_form: int
     dry_run: int
+    allocated: bool
+    """Whether both say that the same is allocated."""
     every_moment: bool
 
     @property
@@ -180,8 +186,61 @@ def agreement(config: DIYConfig, recipe: Recipe) -> Agreement:
         recipe=recipe,
         closed_form=max(totals.values()),
         dry_run=simulated.peak_bytes,
+        allocated=allocated_bytes(config, recipe) == simulated.allocated_bytes,
         every_moment=totals == {moment: parts["total"] for moment, parts in simulated.moments.items()},
     )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Replay:
+    """What is said to be allocated beside what the allocator, replayed request by request, would count."""
+
+    config: DIYConfig
+    recipe: Recipe
+    tensors: int
+    allocated: int
+    replayed: int
+
+    @property
+    def error(self) -> float:
+        return percent(self.allocated, self.replayed)
+
+
+def draw_to_scale(source: random.Random) -> tuple[DIYConfig, Recipe]:
+    """A model of tens of millions of params to a few billion, and a training recipe, as people have them."""
+    hidden, kv_heads = 64 * source.choice((source.randint(5, 18), source.randint(16, 40))), source.randint(2, 12)
+    config = DIYConfig(
+        vocab_size=source.choice((6400, 32_000, 50_257, 128_256)),
+        hidden_size=hidden,
+        num_layers=source.randint(6, 24),
+        num_heads=kv_heads * source.choice((1, 1, 2, 3, 4)),
+        num_kv_heads=kv_heads,
+        head_dim=source.choice((64, 64, 128)),
+        intermediate_size=64 * source.randint(2 * hidden // 64, 9 * hidden // 128),
+        max_seq_len=2048,
+        tie_embeddings=source.random() < 0.6,
+    )
+    recipe = Recipe(
+        precision=source.choice(("32-true", "bf16-mixed", "bf16-mixed", "bf16-true")),
+        optimizer=source.choice(("adamw", "adamw", "adamw-foreach")),
+        micro_batch=source.choice((1, 2, 3, 4, 8)),
+        seq_len=source.choice((512, 1000, 1024, 2048)),
+        checkpointing=source.choice(("none", "none", "full")),
+        loss=source.choice(("plain", "chunked")),
+    )
+    return config, recipe
+
+
+def replayed(draws: int, seed: int) -> list[Replay]:
+    source = random.Random(seed)
+    return [replay_of(*draw_to_scale(source)) for _ in range(draws)]
+
+
+def replay_of(config: DIYConfig, recipe: Recipe) -> Replay:
+    return Replay(
+        config=config, recipe=recipe, tensors=int(peak_bytes(config, recipe)),
+        allocated=int(allocated_bytes(config, recipe)), replayed=replay(own_run(config, recipe), 0).allocated,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -211,7 +270,7 @@ def _own_result(case: dict[str, Any], gpu: str) -> OwnResult:
     config, recipe = DIYConfig.from_dict(case["config"]), Recipe(**case["predicted"]["recipe"])
     return OwnResult(
         name=case["name"], gpu=gpu, measured=case["outcome"]["peak_bytes"],
-        dry_run=simulate(config, recipe).peak_bytes, closed_form=peak_bytes(config, recipe),
+        dry_run=simulate(config, recipe).allocated_bytes, closed_form=int(allocated_bytes(config, recipe)),
     )  # fmt: skip
 
 
@@ -276,19 +335,20 @@ def summary(comparisons: list[Comparison]) -> Text:
             rows.append(_summary_row(GROUPS.get(group, "all"), members))
     return Text(
         title="Dry run against published peaks",
-        headings=("source", "rows", "median", "lowest", "highest", "+ workspace: median", "lowest", "highest",
+        headings=("source", "rows", "allocated: median", "lowest", "highest", "tensors: median", "lowest", "highest",
                   "replayed: median", "lowest", "highest"),
         rows=rows,
-        note="Allocated memory (`max_memory_allocated`). The first three figures are of the tensors alone, diysolve's "
-        "peak; then with cuBLAS's workspaces; then with the caching allocator replayed.",
+        note="Measured: `max_memory_allocated`. Allocated: what diysolve holds against a card, the tensors with the "
+        "rests that stay with large blocks, and cuBLAS's workspaces. Tensors: those alone, diysolve's peak. Replayed: "
+        "request by request, by the caching allocator's rules.",
     )  # fmt: skip
 
 
 def _summary_row(name: str, members: list[Comparison]) -> tuple[str, ...]:
     return (
         name, str(len(members)),
+        *spread([item.error_allocated for item in members]),
         *spread([item.error for item in members]),
-        *spread([item.error_with_workspace for item in members]),
         *spread([item.error_replayed for item in members]),
     )  # fmt: skip
 
@@ -296,11 +356,11 @@ def _summary_row(name: str, members: list[Comparison]) -> tuple[str, ...]:
 def allocated_rows(comparisons: Iterable[Comparison], title: str) -> Text:
     return Text(
         title=title,
-        headings=("row", "measured GiB", "tensors GiB", "error", "+ workspace", "replayed GiB", "error"),
+        headings=("row", "measured GiB", "allocated GiB", "error", "tensors GiB", "error", "replayed GiB", "error"),
         rows=[
             (
-                item.measured.id, gib(item.measured.bytes), gib(item.tensors), signed(item.error),
-                signed(item.error_with_workspace), gib(item.replayed), signed(item.error_replayed),
+                item.measured.id, gib(item.measured.bytes), gib(item.allocated), signed(item.error_allocated),
+                gib(item.tensors), signed(item.error), gib(item.replayed), signed(item.error_replayed),
             )
             for item in comparisons
         ],
@@ -310,10 +370,10 @@ def allocated_rows(comparisons: Iterable[Comparison], title: str) -> Text:
 def reserved_rows(comparisons: Iterable[Comparison]) -> Text:
     return Text(
         title="Reserved memory",
-        headings=("row", "reserved GiB", "tensors GiB", f"(tensors + workspace) * {SLACK}", "replayed GiB", "error"),
+        headings=("row", "reserved GiB", "allocated GiB", f"allocated * {SLACK}", "replayed GiB", "error"),
         rows=[
             (
-                item.measured.id, gib(item.measured.bytes), gib(item.tensors), signed(item.error_with_slack),
+                item.measured.id, gib(item.measured.bytes), gib(item.allocated), signed(item.error_with_slack),
                 gib(item.replayed), signed(item.error_replayed),
             )
             for item in comparisons
@@ -324,15 +384,15 @@ def reserved_rows(comparisons: Iterable[Comparison]) -> Text:
 def bound_rows(comparisons: Iterable[Comparison]) -> Text:
     return Text(
         title="Out of memory",
-        headings=("row", "card holds GiB", "tensors GiB", "device GiB", "predicted to fit"),
+        headings=("row", "card holds GiB", "allocated GiB", "device GiB", "predicted to fit"),
         rows=[
             (
-                item.measured.id, gib(item.measured.bytes), gib(item.tensors), gib(item.device_bytes),
+                item.measured.id, gib(item.measured.bytes), gib(item.allocated), gib(item.device_bytes),
                 "yes: wrong" if item.device_bytes <= item.measured.bytes else "no: right",
             )
             for item in comparisons
         ],
-        note="Runs that did not fit. Device: tensors and workspace times "
+        note="Runs that did not fit. Device: allocated times "
         f"{SLACK}, and {CUDA_CONTEXT_BYTES // MIB} MiB of context.",
     )  # fmt: skip
 
@@ -340,11 +400,11 @@ def bound_rows(comparisons: Iterable[Comparison]) -> Text:
 def resident_rows(comparisons: Iterable[Comparison]) -> Text:
     return Text(
         title="Generation",
-        headings=("row", "published GiB", "tensors GiB", "error", "+ workspace", "as a peak"),
+        headings=("row", "published GiB", "tensors GiB", "error", "allocated", "as a peak"),
         rows=[
             (
                 item.measured.id, gib(item.measured.bytes), gib(item.tensors), signed(item.error),
-                signed(item.error_with_workspace),
+                signed(item.error_allocated),
                 signed(percent(dry_run(item.measured.run).peak_bytes, item.measured.bytes)),
             )
             for item in comparisons
@@ -375,6 +435,7 @@ def agreement_rows(found: list[Agreement], seed: int) -> Text:
     worst = sorted(unequal, key=lambda item: -abs(item.error))[:10]
     equal = sum(item.closed_form == item.dry_run for item in found)
     moments = sum(item.every_moment for item in found)
+    allocated = sum(item.allocated for item in found)
     return Text(
         title="Closed form against the dry run",
         headings=("worst cases", "closed form", "dry run", "difference, bytes", "error"),
@@ -386,11 +447,24 @@ def agreement_rows(found: list[Agreement], seed: int) -> Text:
             for item in worst
         ],
         note=f"{len(found)} drawn configs and recipes (seed {seed}): the peak is equal to the byte in {equal}, every "
-        f"moment in {moments}.",
+        f"moment in {moments}, what is allocated in {allocated}.",
     )  # fmt: skip
 
 
-def _describe(item: Agreement) -> str:
+def replay_rows(found: list[Replay], seed: int) -> Text:
+    rows = [("tensors", [percent(item.tensors, item.replayed) for item in found])]
+    rows.append(("allocated", [item.error for item in found]))
+    worst = sorted(found, key=lambda item: -abs(item.error))[:3]
+    return Text(
+        title="Our own models against the allocator replayed",
+        headings=("figure", "models", "median", "lowest", "highest"),
+        rows=[(name, str(len(errors)), *spread(errors)) for name, errors in rows],
+        note=f"Drawn models and training recipes (seed {seed}), the last of three steps, no workspaces. Farthest off: "
+        + "; ".join(f"{signed(item.error)} ({_describe(item)}, {gib(item.replayed)} GiB)" for item in worst) + ".",
+    )  # fmt: skip
+
+
+def _describe(item: Agreement | Replay) -> str:
     shape, recipe = item.config, item.recipe
     return (
         f"h {shape.hidden_size} L {shape.num_layers} H {shape.num_heads}/{shape.num_kv_heads} B {recipe.micro_batch} "
@@ -445,9 +519,9 @@ def picture(comparisons: list[Comparison], path: Path) -> None:
         members = [item for item in comparisons if item.group == group]
         measured = [item.measured.bytes / GIB for item in members]
         style = {"marker": marker, "s": 34, "linewidths": 1.0}
-        left.scatter(measured, [item.tensors / GIB for item in members], color=colour, label=GROUPS[group], **style)
+        left.scatter(measured, [item.allocated / GIB for item in members], color=colour, label=GROUPS[group], **style)
         right.scatter(measured, [item.error for item in members], facecolors="none", edgecolors=colour, **style)
-        right.scatter(measured, [item.error_replayed for item in members], color=colour, **style)
+        right.scatter(measured, [item.error_allocated for item in members], color=colour, **style)
     _finish_left(left, comparisons)
     _finish_right(right)
     figure.savefig(path, dpi=150)
@@ -459,7 +533,7 @@ def _finish_left(axes: Any, comparisons: list[Comparison]) -> None:
     line = [ends[0] / 1.3, ends[1] * 1.3]
     axes.plot(line, line, color="#666666", linewidth=0.8, zorder=0)
     axes.fill_between(line, [0.98 * x for x in line], [1.02 * x for x in line], color="#BBBBBB", zorder=-1)
-    axes.set(xscale="log", yscale="log", xlim=line, ylim=line, xlabel="measured peak, GiB", ylabel="dry run, GiB")
+    axes.set(xscale="log", yscale="log", xlim=line, ylim=line, xlabel="measured peak, GiB", ylabel="allocated, GiB")
     axes.set_title("Predicted against measured (band: 2 %)")
     _plain_ticks(axes.xaxis)
     _plain_ticks(axes.yaxis)
@@ -471,7 +545,7 @@ def _finish_right(axes: Any) -> None:
         axes.axhspan(-bound, bound, color=shade, zorder=-1, linewidth=0)
     axes.axhline(0, color="#666666", linewidth=0.8, zorder=0)
     axes.set(xscale="log", xlabel="measured peak, GiB", ylabel="error of the prediction, %")
-    axes.set_title("Error: tensors alone (open), allocator replayed (filled)")
+    axes.set_title("Error: tensors alone (open), allocated (filled)")
     _plain_ticks(axes.xaxis)
 
 
@@ -492,14 +566,15 @@ def of_metric(comparisons: list[Comparison], metric: str) -> list[Comparison]:
     return [item for item in comparisons if item.measured.metric == metric]
 
 
-def tables(comparisons: list[Comparison], draws: int, seed: int) -> list[Text]:
+def tables(comparisons: list[Comparison], draws: int, replays: int, seed: int) -> list[Text]:
     """Everything that there is to say, in order."""
     allocated = of_metric(comparisons, "allocated")
-    worst = sorted(allocated, key=lambda item: -abs(item.error))[:10]
+    worst = sorted(allocated, key=lambda item: -abs(item.error_allocated))[:10]
     return [
         summary(allocated),
         allocated_rows(worst, "Worst cases"),
         agreement_rows(agreements(draws, seed), seed),
+        replay_rows(replayed(replays, seed), seed),
         own_rows(own_results(RESULTS)),
         slack_rows(slack_ratios()),
         reserved_rows(of_metric(comparisons, "reserved")),
@@ -538,11 +613,12 @@ def write_report(parts: list[Text], image: str, date: str, path: Path) -> None:
 
 @click.command(help=__doc__)
 @click.option("--draws", default=150, show_default=True, help="Configs and recipes for the closed form.")
+@click.option("--replays", default=30, show_default=True, help="Models of ours for which the allocator is replayed.")
 @click.option("--seed", default=0, show_default=True)
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), default=RESULTS, help="Folder of the report.")
-def main(draws: int, seed: int, out: Path) -> None:
+def main(draws: int, replays: int, seed: int, out: Path) -> None:
     comparisons = published()
-    parts = tables(comparisons, draws, seed)
+    parts = tables(comparisons, draws, replays, seed)
     console = Console(width=160)
     for part in parts:
         if part.rows:

@@ -35,7 +35,10 @@ class RMSNorm(nn.Module):
         self.weight = nn.Parameter(torch.empty(size))
 
     def forward(self, x: Tensor) -> Tensor:
-        return cast(F.rms_norm(x, self.weight.shape, self.weight, self.eps))
+        wide = x.to(self.weight.dtype)  # as autocast does in newer versions; in 2.11 it does not
+        normed = F.rms_norm(wide, self.weight.shape, self.weight, self.eps)
+        del wide  # or it lives until the cast is made
+        return cast(normed)
 
 
 class LayerCache:

@@ -58,7 +58,9 @@ def parts(simulation: Simulation) -> dict[str, tuple[int, ...]]:
 @pytest.mark.parametrize("recipe", RECIPES, ids=name)
 def test_two_shallow_traces_say_what_a_deep_one_does(recipe: Recipe) -> None:
     config = replace(SMALL, num_layers=12, dropout=0.1 if RECIPES.index(recipe) % 2 else 0.0)
-    assert parts(simulate(config, recipe)) == peaks(trace(lambda: DIYForCausalLM(config), recipe))
+    shallow, deep = simulate(config, recipe), trace(lambda: DIYForCausalLM(config), recipe)
+    assert parts(shallow) == peaks(deep)
+    assert shallow.allocated_bytes == max(instant.allocated for instants in deep.values() for instant in instants)
 
 
 @pytest.mark.parametrize("num_layers", [1, 2, 4])

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from diymodel import DIYConfig, DIYForCausalLM
 from solver.errors import RecipeError
-from solver.memory import PARTS, peak_bytes, predict
-from solver.memory.moments import Shape, _broadcast
+from solver.memory import PARTS, allocated_bytes, peak_bytes, predict
+from solver.memory.moments import Shape, _broadcast, efficient_takes_groups
 from solver.recipe import Recipe
 from solver.verify.dry_run import simulate
 
@@ -57,21 +57,39 @@ def recipes(draw: st.DrawFn, mode: str = "train") -> Recipe:
     )
 
 
-def simulated(config: DIYConfig, recipe: Recipe) -> dict[str, dict[str, int]]:
-    moments = simulate(config, recipe).moments
-    return {moment: {part: figures[part] for part in PARTS} for moment, figures in moments.items()}
+Figures = tuple[dict[str, dict[str, int]], int]
+"""Bytes by moment and part, and what is allocated."""
+
+
+def simulated(config: DIYConfig, recipe: Recipe) -> Figures:
+    found = simulate(config, recipe)
+    moments = {moment: {part: figures[part] for part in PARTS} for moment, figures in found.moments.items()}
+    return moments, found.allocated_bytes
+
+
+def predicted(config: DIYConfig, recipe: Recipe) -> Figures:
+    return predict(config, recipe), int(allocated_bytes(config, recipe))
+
+
+def has_closed_form(config: DIYConfig, recipe: Recipe) -> bool:
+    """False for wide grouped heads in 16 bits before torch 2.15, which no fused kernel takes."""
+    wide_groups = config.head_dim > 256 and config.num_heads != config.num_kv_heads
+    fused_or_eager = recipe.attention == "eager" or recipe.precision == "32-true" or efficient_takes_groups()
+    return fused_or_eager or not wide_groups
 
 
 @given(shapes(), recipes())
 @settings(max_examples=40, derandomize=True, deadline=None)
 def test_training_is_exact(config: DIYConfig, recipe: Recipe) -> None:
-    assert predict(config, recipe) == simulated(config, recipe)
+    assume(has_closed_form(config, recipe))
+    assert predicted(config, recipe) == simulated(config, recipe)
 
 
 @given(shapes(), recipes(mode="infer"))
 @settings(max_examples=30, derandomize=True, deadline=None)
 def test_serving_is_exact(config: DIYConfig, recipe: Recipe) -> None:
-    assert predict(config, recipe) == simulated(config, recipe)
+    assume(has_closed_form(config, recipe))
+    assert predicted(config, recipe) == simulated(config, recipe)
 
 
 def test_a_70b_shape_is_exact() -> None:
@@ -87,7 +105,7 @@ def test_a_70b_shape_is_exact() -> None:
     )
     for words in ({}, {"checkpointing": "full", "loss": "chunked"}, {"mode": "infer", "precision": "bf16-true"}):
         recipe = Recipe.parse(seq_len=8192, micro_batch=4, **words)
-        assert predict(config, recipe) == simulated(config, recipe)
+        assert predicted(config, recipe) == simulated(config, recipe)
 
 
 def column_shape(configs: list[DIYConfig]) -> Shape:
@@ -107,11 +125,14 @@ def test_arrays_say_what_ints_say(configs: list[DIYConfig], recipe: Recipe) -> N
     flags = ("dropout", "tie_embeddings", "qkv_bias", "qk_norm", "final_norm")
     configs = [replace(config, **{flag: getattr(configs[0], flag) for flag in flags}) for config in configs]
     columns = column_shape(configs)
+    assume(all(has_closed_form(config, recipe) for config in configs))
     together, peaks = predict(columns, recipe), peak_bytes(columns, recipe)
+    allocated = allocated_bytes(columns, recipe)
     for row, config in enumerate(configs):
         alone = predict(config, recipe)
         assert {moment: {part: int(v[row]) for part, v in parts.items()} for moment, parts in together.items()} == alone
         assert peak_bytes(config, recipe) == peaks[row] == max(sum(parts.values()) for parts in alone.values())
+        assert allocated_bytes(config, recipe) == allocated[row] >= peaks[row]
 
 
 def test_8_bit_states_are_bitsandbytes_own() -> None:
@@ -140,7 +161,7 @@ def test_heads_without_a_fused_kernel_are_refused_by_name() -> None:
     with pytest.raises(RecipeError, match="head_dim of 260"):
         predict(config, Recipe(seq_len=64))
     for recipe in (Recipe(seq_len=64, attention="eager"), Recipe(seq_len=64, precision="32-true")):
-        assert predict(config, recipe) == simulated(config, recipe)
+        assert predicted(config, recipe) == simulated(config, recipe)
 
 
 def test_huge_shapes_are_exact_in_ints() -> None:

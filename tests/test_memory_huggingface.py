@@ -25,7 +25,7 @@ from solver.verify.dry_run import simulate
 from solver.verify.dry_run.tracing import follow_training, trace_huggingface
 from solver.verify.measure import Trial
 from solver.verify.trial import run_trial
-from tests.test_memory_exact import column_shape, recipes, simulated
+from tests.test_memory_exact import column_shape, predicted, recipes, simulated
 
 KINDS = [{}, {"qkv_bias": True}, {"qk_norm": True}]
 """Llama or Mistral, Qwen2, Qwen3."""
@@ -57,13 +57,13 @@ def hf_recipes(mode: str = "train") -> st.SearchStrategy[Recipe]:
 @given(shapes(), hf_recipes())
 @settings(max_examples=40, derandomize=True, deadline=None)
 def test_training_is_exact(config: DIYConfig, recipe: Recipe) -> None:
-    assert predict(config, recipe) == simulated(config, recipe)
+    assert predicted(config, recipe) == simulated(config, recipe)
 
 
 @given(shapes(), hf_recipes("infer"))
 @settings(max_examples=30, derandomize=True, deadline=None)
 def test_serving_is_exact(config: DIYConfig, recipe: Recipe) -> None:
-    assert predict(config, recipe) == simulated(config, recipe)
+    assert predicted(config, recipe) == simulated(config, recipe)
 
 
 @pytest.mark.parametrize("words", [{}, {"checkpointing": "full"}, {"mode": "infer", "precision": "bf16-true"}])
@@ -81,7 +81,7 @@ def test_an_8b_shape_is_exact(words: dict[str, str]) -> None:
         tie_embeddings=False,
     )
     recipe = Recipe.parse(profile="hf", seq_len=4096, micro_batch=2, **words)
-    assert predict(config, recipe) == simulated(config, recipe)
+    assert predicted(config, recipe) == simulated(config, recipe)
 
 
 @given(st.lists(shapes(KINDS[:1]), min_size=1, max_size=12), st.sampled_from(["train", "infer"]).flatmap(hf_recipes))

@@ -523,7 +523,7 @@ def solution() -> Solution:
 
 def test_each_candidate_has_its_own_result(card: Any) -> None:
     found = solution()
-    peaks = [candidate.memory.peak_bytes for candidate in found.candidates]
+    peaks = [candidate.memory.allocated_bytes for candidate in found.candidates]
     asked = card([
         outcome(peak_bytes=peaks[0]),
         outcome(kind="crashed", error="killed", peak_bytes=None),
@@ -543,7 +543,7 @@ def test_each_candidate_has_its_own_result(card: Any) -> None:
 
 def test_an_interrupt_keeps_what_is_verified(card: Any) -> None:
     found = solution()
-    card([outcome(peak_bytes=found.candidates[0].memory.peak_bytes), KeyboardInterrupt()])
+    card([outcome(peak_bytes=found.candidates[0].memory.allocated_bytes), KeyboardInterrupt()])
     verified = verify_candidates(found, 3)
     assert len(verified.candidates) == len(found.candidates)
     assert verified.candidates[0].verification is not None

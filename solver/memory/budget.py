@@ -19,40 +19,41 @@ unslothai/unsloth-zoo#1053); the kernels that a step loads into it add to that (
 
 SLACK_PER_MILLE = 38
 """Reserved over allocated memory less one: the median of 25 published pairs of max_memory_reserved and
-max_memory_allocated of one run, 1.038 (`benchmarks/evidence/reserved_over_allocated.csv`)."""
+max_memory_allocated of one run, 1.038 (`benchmarks/evidence/reserved_over_allocated.csv`). What is allocated counts
+the rests that stay with large blocks (`solver.memory.tensors.counted`)."""
 
 RESERVE_PER_MILLE = 129
-"""From the median to the 90th percentile of the same 25 pairs, 1.167: a config `fits` with this much of its peak
-to spare, and is `uncertain` without."""
+"""From the median to the 90th percentile of the same 25 pairs, 1.167: a config `fits` with this much of what it
+allocates to spare, and is `uncertain` without."""
 
 SCHEMA = "diysolve.memory/1"
 
 Verdict = Literal["fits", "uncertain", "does not fit"]
 
 
-def device_bytes(peak_bytes: Int) -> Int:
-    """What the card must hold: peak, cuBLAS workspace, CUDA context, and the allocator's median slack."""
-    return peak_bytes + peak_bytes * SLACK_PER_MILLE // 1000 + CUBLAS_WORKSPACE_BYTES + CUDA_CONTEXT_BYTES
+def device_bytes(allocated_bytes: Int) -> Int:
+    """What the card must hold: what is allocated, cuBLAS workspace, CUDA context, and the allocator's median slack."""
+    return allocated_bytes + allocated_bytes * SLACK_PER_MILLE // 1000 + CUBLAS_WORKSPACE_BYTES + CUDA_CONTEXT_BYTES
 
 
-def largest_peak(budget_bytes: int) -> int:
-    """The largest peak whose device bytes are within the budget; negative where not even an empty process is."""
+def largest_allocation(budget_bytes: int) -> int:
+    """The most allocated bytes whose device bytes are within the budget; negative where nothing is."""
     room = budget_bytes - CUBLAS_WORKSPACE_BYTES - CUDA_CONTEXT_BYTES
-    peak = room * 1000 // (1000 + SLACK_PER_MILLE)
-    return peak + 1 if device_bytes(peak + 1) <= budget_bytes else peak
+    most = room * 1000 // (1000 + SLACK_PER_MILLE)
+    return most + 1 if device_bytes(most + 1) <= budget_bytes else most
 
 
-def reserve_bytes(peak_bytes: Int) -> Int:
+def reserve_bytes(allocated_bytes: Int) -> Int:
     """What must be left for `fits`: the allocator's slack where it is unusually large."""
-    return peak_bytes * RESERVE_PER_MILLE // 1000
+    return allocated_bytes * RESERVE_PER_MILLE // 1000
 
 
-def verdict(peak_bytes: int, budget_bytes: int) -> Verdict:
+def verdict(allocated_bytes: int, budget_bytes: int) -> Verdict:
     """fits: with the reserve; uncertain: only without it; does not fit: not even then."""
-    needed = device_bytes(peak_bytes)
+    needed = device_bytes(allocated_bytes)
     if needed > budget_bytes:
         return "does not fit"
-    return "fits" if needed + reserve_bytes(peak_bytes) <= budget_bytes else "uncertain"
+    return "fits" if needed + reserve_bytes(allocated_bytes) <= budget_bytes else "uncertain"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -64,10 +65,10 @@ class Remedy:
     peak_bytes: int
     saved_bytes: int
     """By how much the peak falls."""
-    fits: bool
-    """True where the change alone brings the verdict to fits or uncertain."""
-    max_micro_batch: int
-    """The largest micro-batch with it; 0 if none fits."""
+    fits: bool | None
+    """True where the change alone brings the verdict to fits or uncertain; None without a budget."""
+    max_micro_batch: int | None
+    """The largest micro-batch with it; 0 if none fits; None without a budget."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -76,9 +77,12 @@ class MemoryReport:
 
     recipe: Recipe
     peak_bytes: int
-    """Largest total over the moments, as the caching allocator counts it (`max_memory_allocated`)."""
+    """Largest total over the moments: the bytes of all tensors, each in blocks of 512."""
+    allocated_bytes: int
+    """The same with the rests that the caching allocator leaves in large blocks: what `max_memory_allocated` shows,
+    less cuBLAS' workspace."""
     device_bytes: int
-    """Peak, allocator slack and CUDA context: what must fit into the card."""
+    """That, cuBLAS' workspace, allocator slack and CUDA context: what must fit into the card."""
     reserve_bytes: int
     """What must be left over besides for the verdict `fits`."""
     binding: str
@@ -90,13 +94,14 @@ class MemoryReport:
     max_micro_batch: int | None = None
     """Largest micro-batch whose verdict is not "does not fit"; 0 if none; None without a budget."""
     remedies: tuple[Remedy, ...] = ()
-    """What would make it fit; empty where it fits."""
+    """What would make it fit; empty where it fits. Without a budget, what would save memory, if that was asked for."""
 
     def to_dict(self) -> dict[str, Any]:
         return {
             "schema": SCHEMA,
             "recipe": self.recipe.to_dict(),
             "peak_bytes": self.peak_bytes,
+            "allocated_bytes": self.allocated_bytes,
             "device_bytes": self.device_bytes,
             "reserve_bytes": self.reserve_bytes,
             "binding": self.binding,

@@ -2,16 +2,17 @@
 
 A moment is the largest of a few named instants (`solver.memory.script`). An instant is a sum of tensors
 (`solver.memory.tensors`): a whole number of each size, plus a whole number for each layer. Equal to the dry run
-(`solver.verify.dry_run`) to the byte, on torch 2.15, but for the corner that `kernel_of` names.
+(`solver.verify.dry_run`) to the byte, but for the corner that `kernel_of` names.
 
 A shape is a `DIYConfig`, or the same names with int64 arrays in place of the ints; then every figure is an array.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cache, lru_cache
+from importlib import metadata
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ from solver.memory import hf_script
 from solver.memory import script as diy_script
 from solver.memory.ledger import Count, Instant, binding, by_size
 from solver.memory.setting import Setting
-from solver.memory.tensors import Shape, Tensors, compute_bytes, number_of_chunks
+from solver.memory.tensors import Shape, Tensors, compute_bytes, counted, number_of_chunks, rounded
 from solver.recipe import Recipe
 
 PARTS = (
@@ -65,62 +66,74 @@ def predict(shape: Shape, recipe: Recipe) -> Moments:
 
 
 def peak_bytes(shape: Shape, recipe: Recipe) -> Int:
-    """The largest total of all moments, without the parts: what a search over many shapes needs."""
+    """The largest total of all moments, without the parts."""
+    return _peak(shape, recipe, rounded)
+
+
+def allocated_bytes(shape: Shape, recipe: Recipe) -> Int:
+    """The same, with what the allocator does not split off large blocks: what `max_memory_allocated` shows, less
+    cuBLAS' workspaces. What a search over many shapes compares with a budget."""
+    return _peak(shape, recipe, counted)
+
+
+def _peak(shape: Shape, recipe: Recipe, size_of: SizeOf) -> Int:
     if not _is_array(shape):
-        return int(max(_maximum(*one_pass, shape.num_layers) for one_pass in _whole_passes(shape, recipe)))
+        return int(max(_maximum(*one_pass, shape.num_layers) for one_pass in _whole_passes(shape, recipe, size_of)))
     shapes = _broadcast(shape)
     peaks = np.zeros(shapes.size, np.int64)
     for rows, group in _groups(shapes, recipe):
-        totals = [_maximum(*one_pass, group.num_layers) for one_pass in _whole_passes(group, recipe)]
+        totals = [_maximum(*one_pass, group.num_layers) for one_pass in _whole_passes(group, recipe, size_of)]
         peaks[rows] = np.maximum.reduce(totals)
     return peaks
 
 
 def most_layers(shape: Shape, recipe: Recipe, most_bytes: int) -> Any:
-    """The largest number of layers whose peak is at most `most_bytes`, for a shape of arrays; 0 where there is none.
+    """The largest number of layers with at most `most_bytes` allocated, for a shape of arrays; 0 where there is none.
 
     Every instant is affine in the layers, so each sets its own bound; the shape's own layers are not read.
     """
     shapes = _broadcast(shape)
     layers = np.zeros(shapes.size, np.int64)
     for rows, group in _groups(shapes, recipe):
-        bounds = [_layers_within(*one_pass, most_bytes) for one_pass in _whole_passes(group, recipe)]
+        bounds = [_layers_within(*one_pass, most_bytes) for one_pass in _whole_passes(group, recipe, counted)]
         layers[rows] = np.minimum.reduce(bounds)
     return layers
 
 
 # ---- which script ----
 
+SizeOf = Callable[[Any], Any]
+"""Bytes of a request as they are counted: `rounded` or `counted`."""
+
 Pass = tuple[Tensors, tuple[Instant, ...]]
 """The sizes of a pass, and the instants that can be its peak."""
 
 
-def _passes(shape: Shape, recipe: Recipe) -> Iterator[tuple[str, Tensors, tuple[Instant, ...]]]:
+def _passes(
+    shape: Shape, recipe: Recipe, size_of: SizeOf = rounded
+) -> Iterator[tuple[str, Tensors, tuple[Instant, ...]]]:
     """Each moment with its pass."""
     setting = _setting(shape, recipe)
     script = hf_script if setting.hf else diy_script
     if recipe.mode == "train":
-        tensors = Tensors(shape, recipe, recipe.seq_len, recipe.seq_len)
+        tensors = Tensors(shape, recipe, recipe.seq_len, recipe.seq_len, size_of)
         for moment, instants in script.training_script(setting).items():
             yield moment, tensors, instants
         return
     decodes = recipe.prompt_len < recipe.seq_len
     prefill, decode = replace(setting, one_token=recipe.prompt_len == 1), replace(setting, one_token=True)
-    tensors = Tensors(shape, recipe, recipe.prompt_len, recipe.prompt_len)
+    tensors = Tensors(shape, recipe, recipe.prompt_len, recipe.prompt_len, size_of)
     yield "prefill", tensors, script.serving_script(prefill, decode=False, decodes=decodes)
-    yield (
-        "decode",
-        Tensors(shape, recipe, 1, recipe.seq_len),
-        script.serving_script(decode, decode=True, decodes=decodes),
-    )
+    tensors = Tensors(shape, recipe, 1, recipe.seq_len, size_of)
+    yield "decode", tensors, script.serving_script(decode, decode=True, decodes=decodes)
 
 
-def _whole_passes(shape: Shape, recipe: Recipe) -> Iterator[Pass]:
+def _whole_passes(shape: Shape, recipe: Recipe, size_of: SizeOf) -> Iterator[Pass]:
     """The passes without their moments: a training step is one."""
     if recipe.mode == "train":
-        yield Tensors(shape, recipe, recipe.seq_len, recipe.seq_len), _whole_step(_setting(shape, recipe))
+        yield Tensors(shape, recipe, recipe.seq_len, recipe.seq_len, size_of), _whole_step(_setting(shape, recipe))
     else:
-        yield from ((tensors, instants) for _, tensors, instants in _passes(shape, recipe))
+        yield from ((tensors, instants) for _, tensors, instants in _passes(shape, recipe, size_of))
 
 
 @lru_cache(maxsize=256)
@@ -135,7 +148,7 @@ def _setting(shape: Shape, recipe: Recipe) -> Setting:
     if recipe.profile == "hf":
         _require_twin(shape)
     H, K, train = _first(shape.num_heads), _first(shape.num_kv_heads), recipe.mode == "train"
-    kernel = kernel_of(_first(shape.head_dim), recipe)
+    kernel = kernel_of(_first(shape.head_dim), recipe, grouped=H != K)
     views = kernel not in ("flash", "efficient")  # does it read copies, unless one head or sequence can be viewed?
     return Setting(
         hf=recipe.profile == "hf",
@@ -172,20 +185,33 @@ def _require_twin(shape: Shape) -> None:
         raise RecipeError("profile", "hf", f"{complaint}; use profile diy, or change the config")
 
 
-def kernel_of(head_dim: int, recipe: Recipe) -> str:
+@cache
+def efficient_takes_groups() -> bool:
+    """Whether the memory-efficient kernel of the installed torch takes grouped heads: from 2.15 on
+    (pytorch/pytorch#191085). Before, such models take the math path in float32. Read without loading torch."""
+    try:
+        version = metadata.version("torch")
+    except metadata.PackageNotFoundError:
+        return True
+    return tuple(int(number) for number in version.split(".")[:2]) >= (2, 15)
+
+
+def kernel_of(head_dim: int, recipe: Recipe, *, grouped: bool) -> str:
     """The attention that a card runs: the table in `solver.verify.dry_run.kernels`.
 
     Raises:
-        RecipeError: heads of more than 256 numbers that are no multiple of 8, in half precision. No fused kernel takes
-            them; the math path that torch falls to has no closed form here. Under the profile hf: eager attention, and
-            heads that need copies of queries and keys.
+        RecipeError: heads of more than 256 numbers that are no multiple of 8, in half precision; before torch 2.15,
+            any of more than 256 that are grouped. No fused kernel takes them; the math path that torch falls to has no
+            closed form here. Under the profile hf: eager attention, heads that need copies of queries and keys, and
+            before torch 2.15 grouped heads in float32.
     """
     if recipe.profile == "hf":
-        return _hf_kernel_of(head_dim, recipe)
+        return _hf_kernel_of(head_dim, recipe, grouped=grouped)
     if recipe.attention == "eager":
         return "eager"
+    takes = efficient_takes_groups() or not grouped
     if compute_bytes(recipe) == 4:
-        return "efficient" if head_dim % 4 == 0 else "math"
+        return "efficient" if takes and head_dim % 4 == 0 else "math"
     if head_dim <= MAX_FLASH_HEAD_DIM:
         return "flash" if head_dim % 8 == 0 else "padded"
     if not has_kernel(head_dim, recipe):
@@ -194,17 +220,27 @@ def kernel_of(head_dim: int, recipe: Recipe) -> str:
             recipe.attention,
             f"no fused kernel takes a head_dim of {head_dim} in 16 bits; use a multiple of 8, or attention eager",
         )
+    if not takes:
+        raise RecipeError(
+            "attention",
+            recipe.attention,
+            f"no fused kernel takes grouped heads of {head_dim} in 16 bits before torch 2.15; use attention eager",
+        )
     return "efficient"
 
 
-def _hf_kernel_of(head_dim: int, recipe: Recipe) -> str:
+def _hf_kernel_of(head_dim: int, recipe: Recipe, *, grouped: bool) -> str:
     if recipe.attention == "eager":
         raise RecipeError("attention", "eager", "has no closed form for transformers' code; use sdpa, or profile diy")
     if not has_kernel(head_dim, recipe):
         raise RecipeError(
             "profile", "hf", f"has no closed form for a head_dim of {head_dim}; it has one for multiples of 8 up to 256"
         )
-    return "flash" if compute_bytes(recipe) == 2 else "efficient"
+    if compute_bytes(recipe) == 2:
+        return "flash"
+    if grouped and not efficient_takes_groups():
+        raise RecipeError("profile", "hf", "has no closed form for grouped heads in float32 before torch 2.15")
+    return "efficient"
 
 
 def has_kernel(head_dim: Any, recipe: Recipe) -> Any:
@@ -274,7 +310,8 @@ def _groups(shapes: _Shapes, recipe: Recipe) -> Iterator[tuple[Any, _Shapes]]:
     """Shapes for which the same script is run: (rows, their shapes)."""
     H, K, D = shapes.num_heads, shapes.num_kv_heads, shapes.head_dim
     kernel = 2 * (D > MAX_FLASH_HEAD_DIM) + 4 * (D % 8 != 0) + 8 * (D % 4 != 0)
-    one = 16 * (H == 1) + 32 * (K == 1) if recipe.attention == "eager" or recipe.profile == "hf" or kernel.any() else 0
+    by_recipe = recipe.attention == "eager" or recipe.profile == "hf" or not efficient_takes_groups()
+    one = 16 * (H == 1) + 32 * (K == 1) if by_recipe or kernel.any() else 0
     key = (H != K) + kernel + one
     for value in np.flatnonzero(np.bincount(key)):
         rows = np.flatnonzero(key == value)

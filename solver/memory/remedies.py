@@ -11,7 +11,7 @@ from typing import Any
 
 from diymodel.config import DIYConfig
 from solver.memory.budget import Remedy, device_bytes
-from solver.memory.moments import peak_bytes
+from solver.memory.moments import allocated_bytes, peak_bytes
 from solver.recipe import MAX_TOKENS, Recipe
 
 SEQ_STEP = 128
@@ -39,6 +39,12 @@ def remedies(config: DIYConfig, recipe: Recipe, budget_bytes: int) -> tuple[Reme
     return (*found, *_fewer_layers(config, recipe, budget_bytes, before))
 
 
+def savings(config: DIYConfig, recipe: Recipe) -> tuple[Remedy, ...]:
+    """The same single changes where no budget is given: what each saves. Micro-batch and sequence are halved."""
+    found = [_remedy(config, recipe, None, peak_bytes(config, recipe), [change]) for change in _changes(config, recipe)]
+    return tuple(remedy for remedy in found if remedy.saved_bytes > 0)
+
+
 def max_micro_batch(config: DIYConfig, recipe: Recipe, budget_bytes: int) -> int:
     """The largest micro-batch that still fits or is uncertain, at most MAX_TOKENS / seq_len; 0 if none does.
 
@@ -48,7 +54,7 @@ def max_micro_batch(config: DIYConfig, recipe: Recipe, budget_bytes: int) -> int
 
     @cache
     def needed(micro_batch: int) -> int:
-        return int(device_bytes(peak_bytes(config, replace(recipe, micro_batch=micro_batch))))
+        return int(device_bytes(allocated_bytes(config, replace(recipe, micro_batch=micro_batch))))
 
     def too_large(micro_batch: int) -> bool:
         return needed(micro_batch) > budget_bytes
@@ -74,10 +80,10 @@ def _changed(recipe: Recipe, *changes: Change) -> Recipe:
 
 
 def _fits(config: DIYConfig, recipe: Recipe, budget_bytes: int) -> bool:
-    return bool(device_bytes(peak_bytes(config, recipe)) <= budget_bytes)
+    return bool(device_bytes(allocated_bytes(config, recipe)) <= budget_bytes)
 
 
-def _changes(config: DIYConfig, recipe: Recipe, budget_bytes: int) -> Iterator[Change]:
+def _changes(config: DIYConfig, recipe: Recipe, budget_bytes: int | None = None) -> Iterator[Change]:
     """What can be changed, those changes first that leave the training as it was."""
     if recipe.attention == "eager":
         yield "attention", "sdpa"
@@ -91,13 +97,15 @@ def _changes(config: DIYConfig, recipe: Recipe, budget_bytes: int) -> Iterator[C
         if recipe.checkpointing == "none":
             yield "checkpointing", "full"
     if recipe.micro_batch > 1:
-        yield "micro_batch", max(1, max_micro_batch(config, recipe, budget_bytes))
+        half = recipe.micro_batch // 2
+        yield "micro_batch", half if budget_bytes is None else max(1, max_micro_batch(config, recipe, budget_bytes))
     if recipe.precision == "32-true":
         yield "precision", "bf16-mixed"
     if recipe.precision != "bf16-true":
         yield "precision", "bf16-true"
     if recipe.seq_len > SEQ_STEP:
-        yield "seq_len", _shorter(config, recipe, budget_bytes)
+        half = max(recipe.seq_len // 2, SEQ_STEP)
+        yield "seq_len", half if budget_bytes is None else _shorter(config, recipe, budget_bytes)
 
 
 def _shorter(config: DIYConfig, recipe: Recipe, budget_bytes: int) -> int:
@@ -115,15 +123,15 @@ def _text(change: Change) -> str:
     return f"--{option} {value}" + (" with gradient accumulation" if name == "micro_batch" else "")
 
 
-def _remedy(config: DIYConfig, recipe: Recipe, budget_bytes: int, before: int, changes: list[Change]) -> Remedy:
+def _remedy(config: DIYConfig, recipe: Recipe, budget_bytes: int | None, before: int, changes: list[Change]) -> Remedy:
     changed = _changed(recipe, *changes)
     peak = peak_bytes(config, changed)
     return Remedy(
         change=" + ".join(map(_text, changes)),
         peak_bytes=peak,
         saved_bytes=before - peak,
-        fits=device_bytes(peak) <= budget_bytes,
-        max_micro_batch=max_micro_batch(config, changed, budget_bytes),
+        fits=None if budget_bytes is None else _fits(config, changed, budget_bytes),
+        max_micro_batch=None if budget_bytes is None else max_micro_batch(config, changed, budget_bytes),
     )
 
 

@@ -6,7 +6,7 @@ from diymodel.config import DIYConfig
 from solver.errors import RecipeError
 from solver.memory import budget
 from solver.memory.budget import MemoryReport
-from solver.memory.moments import predict
+from solver.memory.moments import allocated_bytes, predict
 from solver.memory.remedies import max_micro_batch, remedies
 from solver.recipe import Recipe
 
@@ -23,13 +23,14 @@ def report(config: DIYConfig, recipe: Recipe, budget_bytes: int | None = None) -
         )
     moments = {moment: {"total": sum(parts.values()), **parts} for moment, parts in predict(config, recipe).items()}
     binding = max(moments, key=lambda moment: moments[moment]["total"])
-    peak = moments[binding]["total"]
-    verdict = None if budget_bytes is None else budget.verdict(peak, budget_bytes)
+    allocated = int(allocated_bytes(config, recipe))
+    verdict = None if budget_bytes is None else budget.verdict(allocated, budget_bytes)
     return MemoryReport(
         recipe=recipe,
-        peak_bytes=peak,
-        device_bytes=budget.device_bytes(peak),
-        reserve_bytes=budget.reserve_bytes(peak),
+        peak_bytes=moments[binding]["total"],
+        allocated_bytes=allocated,
+        device_bytes=budget.device_bytes(allocated),
+        reserve_bytes=budget.reserve_bytes(allocated),
         binding=binding,
         moments=moments,
         budget_bytes=budget_bytes,

@@ -8,6 +8,7 @@ e bytes of what matrices multiply (4 for 32-true, else 2).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import numpy as np
@@ -16,6 +17,20 @@ from solver.recipe import Recipe
 
 BLOCK = 512
 """Bytes to which the CUDA caching allocator rounds a request (kMinBlockSize, c10/cuda/CUDACachingAllocator.cpp)."""
+
+SMALL_BLOCK = 2**20
+"""Up to here requests are kept apart from large ones, and so is the rest of a block that is cut (kSmallSize)."""
+
+OWN_SEGMENT = 10 * 2**20
+"""From here on a request reserves a segment of its own (kMinLargeAlloc); smaller ones are cut from one of 20 MiB."""
+
+SEGMENT_STEP = 2 * 2**20
+"""Such segments are multiples of this (kRoundLarge)."""
+
+MEAN_REST = 96 * 2**10
+"""What stays with a block that is cut from a segment of 20 MiB, on average: nothing for most, at most SMALL_BLOCK.
+Chosen on replays of the allocator for drawn models and steps (`benchmarks/memory_error.py`), for small errors on both
+sides, but for smaller ones below."""
 
 CHUNK_TOKENS = 1024
 """Tokens whose logits exist at a time under the chunked loss (`diymodel.step.CHUNK_TOKENS`)."""
@@ -55,6 +70,22 @@ class Shape(Protocol):
 def rounded(nbytes: Any) -> Any:
     """Bytes that the allocator sets aside for a request."""
     return (nbytes + (BLOCK - 1)) & -BLOCK
+
+
+def counted(nbytes: Any) -> Any:
+    """Bytes by which a request raises `max_memory_allocated`, which counts whole blocks.
+
+    The rest of a large block that is 1 MiB or less is not split off (should_split in CUDACachingAllocator.cpp): a
+    weight of 25 MiB has a segment of 26 MiB, and counts as 26. For a segment of one's own that is exact where it is
+    new, and too much where the request is cut from a larger block that was freed; for the others it is a mean.
+    """
+    block = rounded(nbytes)
+    whole = (block + (SEGMENT_STEP - 1)) & -SEGMENT_STEP
+    keeps_rest = (block >= OWN_SEGMENT) & (whole - block <= SMALL_BLOCK)
+    is_cut = (block > SMALL_BLOCK) & (block < OWN_SEGMENT)
+    beyond = block + MEAN_REST - OWN_SEGMENT
+    mean_rest = MEAN_REST - (beyond > 0) * beyond  # a larger request never counts less than a smaller one
+    return block + keeps_rest * (whole - block) + is_cut * mean_rest
 
 
 def multiple(value: Any, of: Any) -> Any:
@@ -103,10 +134,12 @@ class Tensors(dict[str, Any]):
     Args:
         tokens: of each sequence, in this pass.
         attended: to how many tokens the last of them attends.
+        size_of: bytes of a request: `rounded` or `counted`.
     """
 
-    def __init__(self, shape: Shape, recipe: Recipe, tokens: int, attended: int) -> None:
+    def __init__(self, shape: Shape, recipe: Recipe, tokens: int, attended: int, size_of: Callable[[Any], Any]) -> None:
         super().__init__()
+        self.size_of = size_of
         self.shape, self.recipe, self.T, self.S = shape, recipe, tokens, attended
         self.B, self.w, self.e = recipe.micro_batch, weight_bytes(recipe), compute_bytes(recipe)
         self.N = self.B * tokens
@@ -115,13 +148,16 @@ class Tensors(dict[str, Any]):
 
     def __missing__(self, name: str) -> Any:
         kind, _, weight = name.partition("_")
+        if kind == "other":  # several requests
+            self[name] = size = getattr(self, name)()
+            return size
         if kind in ("w", "c"):  # a weight, or its copy in the compute dtype
             nbytes = getattr(self, weight)() * (self.w if kind == "w" else self.e)
         elif kind in ("q", "m"):  # a moment of 8-bit AdamW, or the largest values of its blocks
             nbytes = (_quantized if kind == "q" else _block_maxima)(getattr(self, weight)())
         else:
             nbytes = getattr(self, name)()
-        self[name] = size = rounded(nbytes)
+        self[name] = size = self.size_of(nbytes)
         return size
 
     # numbers of each weight tensor
@@ -359,7 +395,7 @@ class Tensors(dict[str, Any]):
     def _all_but_first(self, each: int) -> Any:
         chunks = number_of_chunks(self.recipe)
         last = self.recipe.tokens - (chunks - 1) * CHUNK_TOKENS
-        return (chunks - 2) * rounded(each * CHUNK_TOKENS * self.C) + rounded(each * last * self.C)
+        return (chunks - 2) * self.size_of(each * CHUNK_TOKENS * self.C) + self.size_of(each * last * self.C)
 
     def last_hidden(self) -> Any:
         """Hidden states of the last token alone."""

@@ -360,7 +360,8 @@ def _memory(answer: MemoryAnswer) -> Page:
     blocks: list[str | Grid] = [
         f"{answer.source}: {shape_line(answer.config)}\nRecipe: {recipe_line(report.recipe)}",
         _moments(report.moments, report.binding),
-        f"Peak {short_bytes(report.peak_bytes)} at {report.binding}; "
+        f"Peak {short_bytes(report.peak_bytes)} at {report.binding}, "
+        f"{short_bytes(report.allocated_bytes)} as the allocator counts it; "
         f"{short_bytes(report.device_bytes)} on the device, with allocator slack and CUDA context.",
     ]
     if report.budget_bytes is not None:
@@ -369,19 +370,27 @@ def _memory(answer: MemoryAnswer) -> Page:
             f"Largest micro-batch: {report.max_micro_batch or 'none'}."
         )
     if report.remedies:
-        columns = (
-            Column("change", "text"),
-            Column("saves GiB"),
-            Column("peak GiB"),
-            Column("fits", "word"),
-            Column("largest micro-batch"),
-        )
-        rows = [
-            [r.change, gib(r.saved_bytes), gib(r.peak_bytes), "yes" if r.fits else "no", str(r.max_micro_batch)]
-            for r in report.remedies
-        ]
-        blocks.append(_grid("What would make it fit", columns, rows))
+        blocks.append(_remedies(report))
     return blocks
+
+
+def _remedies(report: MemoryReport) -> Grid:
+    """What each change saves; against a budget, whether it is enough."""
+    columns = (
+        Column("change", "text"),
+        Column("saves GiB"),
+        Column("peak GiB"),
+        Column("fits", "word"),
+        Column("largest micro-batch"),
+    )
+    fits = {True: "yes", False: "no", None: NONE}
+    rows = [
+        [r.change, gib(r.saved_bytes), gib(r.peak_bytes), fits[r.fits],
+         NONE if r.max_micro_batch is None else str(r.max_micro_batch)]
+        for r in report.remedies
+    ]  # fmt: skip
+    title = "What would save memory" if report.budget_bytes is None else "What would make it fit"
+    return _grid(title, columns, rows)
 
 
 def _verdict_line(report: MemoryReport) -> str:

@@ -36,7 +36,7 @@ def infeasible(grid: Lattice, query: Query, stats: Stats, found: Found) -> Solut
 
 def _near_miss(config: DIYConfig, query: Query) -> NearMiss:
     params = counts.count(config)["total"]
-    needed = memory.device_bytes(memory.peak_bytes(config, query.recipe))
+    needed = memory.device_bytes(memory.allocated_bytes(config, query.recipe))
     breaks = []
     if query.target_params:
         low, high = band(query.target_params, query.tolerance)
@@ -57,7 +57,7 @@ def _message(query: Query, stats: Stats, found: Found, fits: int | None) -> str:
         return f"none of the {stats.lattice:,} admissible shapes has {low:,} to {high:,} params"
     of_this_size = "shapes of this size" if query.target_params else "admissible shapes"
     smallest = found.smallest.config(0)
-    needed = memory.device_bytes(memory.peak_bytes(smallest, query.recipe))
+    needed = memory.device_bytes(memory.allocated_bytes(smallest, query.recipe))
     text = (
         f"none of the {stats.in_band:,} {of_this_size} fits {short_bytes(query.vram_bytes or 0)}: "
         f"the least that one needs is {short_bytes(needed)}"

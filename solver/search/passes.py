@@ -109,7 +109,7 @@ def _best_of_depths(rows: Shapes, last: Ints, layers: Ints, query: Query) -> Sha
 
 def deepest_that_fit(grid: Lattice, query: Query) -> Iterator[tuple[Shapes, Ints]]:
     """Every column and intermediate size with the index of the largest admissible number of layers that fits, or -1."""
-    most_bytes = memory.largest_peak(query.vram_bytes or 0)
+    most_bytes = memory.largest_allocation(query.vram_bytes or 0)
     for shapes in grid.widths_at_one_layer():
         deepest = memory.most_layers(shapes, query.recipe, most_bytes)
         yield shapes, np.searchsorted(grid.layers, deepest, side="right") - 1
@@ -137,7 +137,8 @@ def fits(shapes: Shapes, query: Query) -> NDArray[np.bool_]:
 
 
 def _each_fits(shapes: Shapes, query: Query) -> NDArray[np.bool_]:
-    within: NDArray[np.bool_] = memory.device_bytes(memory.peak_bytes(shapes, query.recipe)) <= query.vram_bytes
+    needed = memory.device_bytes(memory.allocated_bytes(shapes, query.recipe))
+    within: NDArray[np.bool_] = needed <= query.vram_bytes
     return within
 
 
@@ -165,8 +166,8 @@ def largest_that_fits(grid: Lattice, query: Query) -> Shapes:
 
 def least_memory(shapes: Shapes, query: Query) -> Shapes:
     """The row that needs least memory."""
-    peak = memory.peak_bytes(shapes, query.recipe)
-    return shapes.take(np.lexsort([counts.total(shapes), peak])[:1])
+    needed = memory.allocated_bytes(shapes, query.recipe)
+    return shapes.take(np.lexsort([counts.total(shapes), needed])[:1])
 
 
 def _check_arithmetic(grid: Lattice, query: Query) -> None:

@@ -43,6 +43,8 @@ class Simulation:
     """Bytes by moment and part. Each moment has every part of PARTS, 0 where absent, and their sum as "total"."""
 
     moments: dict[str, dict[str, int]]
+    allocated_bytes: int
+    """The peak with the rests that the caching allocator leaves in large blocks (`solver.memory.tensors.counted`)."""
 
     @property
     def binding(self) -> str:
@@ -88,7 +90,10 @@ def simulate(model: DIYConfig | ModuleFactory, recipe: Recipe, *, device: str = 
 
 
 def _simulation(curves: Curves) -> Simulation:
-    return Simulation(moments={moment: _peak(instants) for moment, instants in curves.items()})
+    return Simulation(
+        moments={moment: _peak(instants) for moment, instants in curves.items()},
+        allocated_bytes=max(instant.allocated for instants in curves.values() for instant in instants),
+    )
 
 
 def _peak(instants: Iterable[Instant]) -> dict[str, int]:
@@ -121,4 +126,4 @@ def _common(first: list[Instant], second: list[Instant]) -> int:
 
 def _line(shallow: Instant, deeper: Instant, more: int) -> Instant:
     live = tuple(a + more * (b - a) for a, b in zip(shallow.live, deeper.live, strict=True))
-    return Instant(shallow.op, live)
+    return Instant(shallow.op, live, shallow.allocated + more * (deeper.allocated - shallow.allocated))

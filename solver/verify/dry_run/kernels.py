@@ -11,14 +11,15 @@ compute capability 8.0 and later with equal lengths or no causal flag:
 | fp32 | any | multiple of 4 | memory-efficient |
 | else | | | math |
 
-The memory-efficient kernel takes grouped heads from torch 2.15 on (pytorch/pytorch#191085); before, such float32 models
-fell to the math path. On compute capability 9.0 and 10.0 cuDNN's kernel is preferred to flash; it saves tensors of the
+The memory-efficient kernel takes grouped heads from torch 2.15 on (pytorch/pytorch#191085); before, they fall to the
+math path. On compute capability 9.0 and 10.0 cuDNN's kernel is preferred to flash; it saves tensors of the
 same sizes (assumption: and its workspace is not larger).
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -26,6 +27,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from solver.memory.moments import efficient_takes_groups
 from solver.memory.tensors import multiple, rounded
 
 aten = torch.ops.aten
@@ -63,7 +65,7 @@ def card_attention(
         query, key, value = query.to(dtype), key.to(dtype), value.to(dtype)
         if attn_mask is not None and attn_mask.is_floating_point():
             attn_mask = attn_mask.to(dtype)
-    kernel = choose_kernel(query, attn_mask is not None)
+    kernel = choose_kernel(query, attn_mask is not None, grouped=query.shape[1] != key.shape[1])
     if kernel == "flash":
         return _flash(query, key, value, dropout_p, is_causal, scale)
     if kernel == "efficient":
@@ -71,12 +73,14 @@ def card_attention(
     return _math(query, key, value, attn_mask, dropout_p, is_causal, scale)
 
 
-def choose_kernel(query: Tensor, masked: bool) -> str:
+def choose_kernel(query: Tensor, masked: bool, *, grouped: bool = False) -> str:
     """The table above: "flash", "efficient" or "math"."""
     head_dim = query.shape[-1]
+    if query.dtype in HALF and not masked and head_dim <= MAX_FLASH_HEAD_DIM:
+        return "flash"
+    if grouped and not efficient_takes_groups():
+        return "math"
     if query.dtype in HALF:
-        if not masked and head_dim <= MAX_FLASH_HEAD_DIM:
-            return "flash"
         return "efficient" if head_dim % 8 == 0 else "math"
     return "efficient" if query.dtype == torch.float32 and head_dim % 4 == 0 else "math"
 
@@ -129,22 +133,24 @@ def _math(
     return (scores @ value32).to(query.dtype)
 
 
-def workspace_bytes(func: Any, args: tuple[Any, ...]) -> int:
+def workspace_bytes(func: Any, args: tuple[Any, ...], size_of: Callable[[Any], Any] = rounded) -> int:
     """Bytes that a kernel allocates for itself and frees before it returns; 0 for those without a large workspace.
 
     Left out, each below 0.1 % of any peak seen: reductions, rms_norm's partial weight gradients, the embedding
     gradient's sorted indices, split-KV accumulators of one-token decoding.
     """
     if func is aten._scaled_dot_product_flash_attention_backward.default:
-        return _flash_backward_workspace(query=args[1], key=args[2])
-    if func is aten._scaled_dot_product_efficient_attention_backward.default:
-        return _efficient_backward_workspace(query=args[1], key=args[2])
-    if func is aten._safe_softmax.default:  # the plain softmax, and which scores are masked, before rows of zeros
-        return rounded(args[0].nbytes) + rounded(args[0].numel())
-    return 0
+        requests = _flash_backward_workspace(query=args[1], key=args[2])
+    elif func is aten._scaled_dot_product_efficient_attention_backward.default:
+        requests = _efficient_backward_workspace(query=args[1], key=args[2])
+    elif func is aten._safe_softmax.default:  # the plain softmax, and which scores are masked, before rows of zeros
+        requests = args[0].nbytes, args[0].numel()
+    else:
+        return 0
+    return sum(size_of(request) for request in requests if request)
 
 
-def _flash_backward_workspace(query: Tensor, key: Tensor) -> int:
+def _flash_backward_workspace(query: Tensor, key: Tensor) -> tuple[int, ...]:
     """float32 sums of dq and of the softmax, rounded to the kernel's tiles; one dk and dv per query head if grouped.
 
     Source: mha_bwd in torch/aten/src/ATen/native/transformers/cuda/flash_attn/flash_api.cpp.
@@ -154,10 +160,10 @@ def _flash_backward_workspace(query: Tensor, key: Tensor) -> int:
     softmax_sum = 4 * rows
     dq_sum = 4 * rows * multiple(head_dim, 32 if head_dim <= 128 else 64)
     expanded = 2 * batch * heads * key.shape[2] * head_dim if key.shape[1] != heads else 0
-    return rounded(softmax_sum) + rounded(dq_sum) + 2 * rounded(expanded)
+    return softmax_sum, dq_sum, expanded, expanded
 
 
-def _efficient_backward_workspace(query: Tensor, key: Tensor) -> int:
+def _efficient_backward_workspace(query: Tensor, key: Tensor) -> tuple[int, ...]:
     """float32 row sums; one dk and dv per query head if grouped.
 
     Source: _efficient_attention_backward in attention_backward.cu beside it (`delta`); grouped heads: the reduction
@@ -166,4 +172,4 @@ def _efficient_backward_workspace(query: Tensor, key: Tensor) -> int:
     batch, heads, length, head_dim = query.shape
     delta = 4 * batch * heads * multiple(length, 32)
     expanded = key.element_size() * batch * heads * key.shape[2] * head_dim if key.shape[1] != heads else 0
-    return rounded(delta) + 2 * rounded(expanded)
+    return delta, expanded, expanded

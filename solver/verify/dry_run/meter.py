@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from solver.memory.moments import PARTS
-from solver.memory.tensors import rounded
+from solver.memory.tensors import counted, rounded
 from solver.verify.dry_run.kernels import workspace_bytes
 
 aten = torch.ops.aten
@@ -38,6 +38,8 @@ class Instant:
 
     op: str
     live: tuple[int, ...]
+    allocated: int
+    """The same in all, with the rests that stay with large blocks."""
 
     @property
     def total(self) -> int:
@@ -48,6 +50,7 @@ class _Block(NamedTuple):
     """A storage that is alive."""
 
     nbytes: int
+    counted: int
     part: str
     reference: weakref.ref[Any]
 
@@ -66,6 +69,7 @@ class Meter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.part_of_new: Callable[[], str] = lambda: "temporaries"
         self.instants: list[Instant] = []
         self._live = [0] * len(PARTS)
+        self._allocated = 0
         self._blocks: dict[int, _Block] = {}
         self._new_zeros = 0
         """The storage that the last operator made, if that was new_zeros."""
@@ -83,7 +87,7 @@ class Meter(TorchDispatchMode):  # type: ignore[no-untyped-call]
             made |= self._follow(tensor, lambda: self._part(func, args))
         workspace = workspace_bytes(func, args) if self.device_type == "cuda" else 0
         if made or workspace:
-            self.record(str(func), workspace)
+            self.record(str(func), workspace, workspace_bytes(func, args, counted) if workspace else 0)
         self._new_zeros = result.untyped_storage()._cdata if func is aten.new_zeros.default else 0
         return result
 
@@ -101,11 +105,11 @@ class Meter(TorchDispatchMode):  # type: ignore[no-untyped-call]
             self._live[_INDEX[part]] += block.nbytes
             self._blocks[tensor.untyped_storage()._cdata] = block._replace(part=part)
 
-    def record(self, op: str, workspace: int = 0) -> None:
-        """Note what is alive now, and `workspace` bytes that the operator held while it ran."""
+    def record(self, op: str, workspace: int = 0, allocated: int = 0) -> None:
+        """Note what is alive now, and the bytes of a workspace that the operator held while it ran, in both counts."""
         live = list(self._live)
         live[_INDEX[self.part_of_new()]] += workspace
-        self.instants.append(Instant(op, tuple(live)))
+        self.instants.append(Instant(op, tuple(live), self._allocated + allocated))
 
     def _part(self, func: Any, args: tuple[Any, ...]) -> str:
         """Casts of weights, which autocast makes, are a part of their own; everything else is what the caller says."""
@@ -123,14 +127,16 @@ class Meter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         key = storage._cdata
         if key in self._blocks or storage.nbytes() == 0:
             return False
-        block = _Block(rounded(storage.nbytes()), part(), weakref.ref(storage, lambda _: self._forget(key)))
-        self._blocks[key] = block
+        nbytes, reference = storage.nbytes(), weakref.ref(storage, lambda _: self._forget(key))
+        self._blocks[key] = block = _Block(rounded(nbytes), counted(nbytes), part(), reference)
         self._live[_INDEX[block.part]] += block.nbytes
+        self._allocated += block.counted
         return True
 
     def _forget(self, key: int) -> None:
         block = self._blocks.pop(key)
         self._live[_INDEX[block.part]] -= block.nbytes
+        self._allocated -= block.counted
 
 
 def _value_of_fake(tensor: Tensor) -> int:

@@ -332,7 +332,8 @@ def _make_states(
     """What the first step leaves behind, without the step: the states of the optimizer and of the scaler."""
     for parameter in module.parameters():
         parameter.grad = torch.zeros_like(parameter)
-    optimizer.step()
+    with torch.device("cpu"):  # where AdamW counts its steps; before torch 2.13 it took the default device for that
+        optimizer.step()
     if scaler is not None:
         scaler.scale(torch.zeros((), device=device))
 
