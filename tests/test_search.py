@@ -372,8 +372,8 @@ def test_a_preference_gets_what_it_pays_for(words: dict[str, Any]) -> None:
 
 
 def test_speed_is_judged_at_the_micro_batch_that_fits() -> None:
-    """Launches of kernels, which depth pays for, weigh less in a larger micro-batch."""
-    words = {"target": "500M", "vram": "24GB", "prefer": "speed", "tokens_per_param": 20}
+    """Launches of kernels, which depth pays for, outlast the work of a short micro-batch, not that of a large one."""
+    words = {"target": "500M", "vram": "24GB", "prefer": "speed", "tokens_per_param": 20, "seq": 512}
     one, largest = (solve(Query.parse(**words, micro_batch=number)).candidates[0] for number in (1, "max"))
     assert largest.memory.recipe.micro_batch > 4
     assert largest.config.num_layers > one.config.num_layers
