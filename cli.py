@@ -19,13 +19,25 @@ import click
 
 from diymodel.config import ConfigError
 from solver.errors import InputFileError, QueryError, RequestError, did_you_mean
-from solver.recipe import Attention, Checkpointing, Loss, Mode, Optimizer, Precision, Profile, Recipe
+from solver.recipe import (
+    MAX_GPUS,
+    Attention,
+    Checkpointing,
+    Loss,
+    Mode,
+    Optimizer,
+    Precision,
+    Profile,
+    Recipe,
+)
 
 if TYPE_CHECKING:
     from click import Group as DefaultGroup  # the package has no types of its own
     from click.shell_completion import CompletionItem
 
     from diymodel.config import DIYConfig
+    from solver.card import Card
+    from solver.devices import Device
     from solver.interop.export import Program
     from solver.report import Format
     from solver.report.answers import Answer, Verified
@@ -131,7 +143,8 @@ def _complete_gpu(ctx: click.Context, param: click.Parameter, incomplete: str) -
 
     from solver.devices import DEVICES
 
-    return [CompletionItem(card.name) for card in DEVICES if card.name.startswith(incomplete)]
+    names = ("auto", *(card.name for card in DEVICES))
+    return [CompletionItem(name) for name in names if name.startswith(incomplete)]
 
 
 # Families of options
@@ -160,8 +173,9 @@ def output_options(command: Command) -> Command:
 def budget_options(command: Command) -> Command:
     return _all(
         click.option("--vram", metavar="SIZE", help="GPU memory with its unit: 24GB or 24GiB."),
-        click.option("--gpu", metavar="NAME", shell_complete=_complete_gpu,
-                     help="A card in place of --vram: rtx4090. `diysolve devices` lists them."),
+        click.option("--gpu", metavar="NAME|auto", shell_complete=_complete_gpu,
+                     help="A card in place of --vram: rtx4090, or auto for the one that is here. "
+                          "`diysolve devices` lists them."),
     )(command)  # fmt: skip
 
 
@@ -184,6 +198,8 @@ def recipe_options(*, seq_help: str) -> Callable[[Command], Command]:
         click.option("--loss", **_words(Loss), default=usual.loss, help="chunked: 1,024 tokens at a time."),
         click.option("--profile", **_words(Profile), default=usual.profile,
                      help="Whose code runs it: diymodel's, or transformers' own model (Llama, Mistral, Qwen2, Qwen3)."),
+        click.option("--gpus", type=Whole(1, MAX_GPUS), default=usual.gpus, show_default=True,
+                     help="Cards in data parallel, each with its own micro-batch."),
     )  # fmt: skip
 
 
@@ -203,6 +219,27 @@ def shape_options(command: Command) -> Command:
         ),
         click.option("--untied", is_flag=True, help="A head of its own instead of the tied embedding."),
     )(command)
+
+
+price_option = click.option("--price", type=Number(), help="Of one card for an hour: training then has a cost.")
+
+SHAPE_WORDS = ("layers", "hidden", "heads", "kv_heads", "head_dim", "intermediate", "vocab", "untied")
+"""The words of `shape_options`."""
+
+TRAINING_WORDS = ("tokens", "tokens_per_param", "train_days", "flops", "tokens_per_second", "price")
+"""Those of `training_options`."""
+
+
+def training_options(command: Command) -> Command:
+    return _all(
+        click.option("--tokens", metavar="N", help="Training tokens: 10B. Unless given, the compute-optimal number."),
+        click.option("--tokens-per-param", type=Number(), help="The same, in proportion to the parameters."),
+        click.option("--train-days", type=Number(), help="The same, as days on --gpu."),
+        click.option("--flops", metavar="N", help="The same, as training FLOPs: 1e20."),
+        click.option("--tokens-per-second", type=Number(),
+                     help="As `diysolve verify` measured it, of all cards together; in place of the estimate."),
+        price_option,
+    )(command)  # fmt: skip
 
 
 def place_option(help_text: str) -> Callable[[Command], Command]:
@@ -312,6 +349,9 @@ def cli() -> None:
 @place_option("Where the best are built; auto counts them, and takes a real step where there is a GPU.")
 @click.option("--tokens", metavar="N", help="Training tokens that the ranking assumes: 1T unless given.")
 @click.option("--tokens-per-param", type=Number(), help="The same, in proportion to the parameters.")
+@click.option("--train-days", type=Number(), help="The same, as days on --gpu: how long, in place of how many tokens.")
+@click.option("--flops", metavar="N", help="The same, as training FLOPs: 1e20.")
+@price_option
 @click.option(
     "--prefer",
     type=Word(PREFERENCES),
@@ -340,7 +380,8 @@ def solve(
     from solver.search import solve as search
     from solver.solution import Status
 
-    solution = search(Query.parse(**words))
+    gpu = words.pop("gpu")
+    solution = search(Query.parse(**words, gpu=gpu if words["vram"] else _card(gpu)))
     if explain:
         from solver.explain import explain as explained
 
@@ -566,6 +607,98 @@ def _with_weights(config: DIYConfig, program: Program, weights: str, out: str, f
 
 
 @cli.command()
+@click.argument("source", metavar="[FILE]", required=False, shell_complete=_complete_file)
+@click.option("--target", metavar="PARAMS", help="In place of FILE: explain the best shape of a solve.")
+@click.option("--tolerance", default="1%", show_default=True, help="How far from the target: 1% or 0.01.")
+@click.option("--sources", is_flag=True, help="Every figure's formula, and where it is from.")
+@rank_option
+@budget_options
+@training_options
+@shape_options
+@recipe_options(seq_help="Tokens per sequence.  [default: the config's max_seq_len]")
+@output_options
+def explain(
+    *, source: str | None, target: str | None, tolerance: str, sources: bool, rank: int, form: Format,
+    output: str | None, quiet: bool, **words: Any,
+) -> int:  # fmt: skip
+    """Explain a config: what each part costs, and why.
+
+    FILE, or --target and what else a solve takes.
+
+    \b
+    Example: diysolve explain diy-493m --gpu rtx4090 --micro-batch 4
+             diysolve explain --target 500M --gpu rtx4090 --train-days 30 --sources
+    """
+    from solver.report.answers import ExplainAnswer
+
+    shape = {word: words.pop(word) for word in SHAPE_WORDS}
+    if source is None:
+        if not any((target, words["vram"], words["gpu"], words["flops"])):
+            raise QueryError("file", None, "give a FILE or a preset to explain, or --target 500M to search for one")
+        card = _card_of_target(target, {"tolerance": tolerance, **shape, **words}, rank)
+    else:
+        given = [word for word, value in {"target": target, **shape}.items() if value]
+        if given:
+            raise QueryError(given[0], {"target": target, **shape}[given[0]], "is for a search; leave it or FILE out")
+        card = _card_of_file(source, words, rank, quiet)
+    _emit(ExplainAnswer(card, sources), form, output, quiet)
+    return OK
+
+
+@cli.command()
+@files_argument
+@rank_option
+@budget_options
+@training_options
+@recipe_options(seq_help="Tokens per sequence.  [default: each config's max_seq_len]")
+@output_options
+def compare(*, sources: tuple[str, ...], rank: int, form: Format, output: str | None, quiet: bool, **words: Any) -> int:
+    """Compare configs side by side.
+
+    \b
+    Example: diysolve compare diy-3m diy-493m --gpu rtx4090
+    """
+    from solver.card import compare as side_by_side
+    from solver.report.answers import CompareAnswer
+
+    cards = [_card_of_file(source, words, rank, quiet) for source in sources]
+    _emit(CompareAnswer(side_by_side(cards)), form, output, quiet)
+    return OK
+
+
+def _card_of_file(source: str, words: dict[str, Any], rank: int, quiet: bool) -> Card:
+    from solver.card import make_card, tokens_of_budget
+
+    words = dict(words)
+    vram, gpu = words.pop("vram"), words.pop("gpu")
+    if vram is not None and gpu is not None:
+        raise QueryError("gpu", gpu, "give it or vram, not both")
+    device = _card(gpu)
+    budget = device.memory_bytes if device else _budget(vram, None)
+    training = {word: words.pop(word) for word in TRAINING_WORDS}
+    measured, price = training.pop("tokens_per_second"), training["price"]
+    config = _load(source, rank, quiet)
+    recipe = _recipe(config, words, budget)
+    tokens, chosen = tokens_of_budget(config, recipe, device=device, measured=measured, **training)
+    return make_card(
+        source, config, recipe, tokens=tokens, chosen=chosen, budget_bytes=budget, device=device, measured=measured,
+        price=price,
+    )  # fmt: skip
+
+
+def _card_of_target(target: str | None, words: dict[str, Any], rank: int) -> Card:
+    from solver.card import card_of_candidate
+    from solver.query import Query
+    from solver.search import solve as search
+
+    if rank > 1:
+        words["top"] = rank
+    measured, gpu = words.pop("tokens_per_second"), words.pop("gpu")
+    query = Query.parse(target=target, **words, gpu=gpu if words["vram"] else _card(gpu))
+    return card_of_candidate(search(query), rank, measured=measured)
+
+
+@cli.command()
 @output_options
 def devices(form: Format, output: str | None, quiet: bool) -> int:
     """List the cards that --gpu knows.
@@ -613,13 +746,26 @@ def _load(source: str, rank: int, quiet: bool, *, exactly: bool = False) -> DIYC
     return loaded.config
 
 
+def _card(gpu: str | None) -> Device | None:
+    """The card that --gpu names; auto reads the real one, which loads torch."""
+    if gpu != "auto":
+        from solver.devices import device
+
+        return None if gpu is None else device(gpu)
+    from solver.verify.card import read_card
+
+    return read_card()
+
+
 def _budget(vram: str | None, gpu: str | None) -> int | None:
-    from solver.devices import device
     from solver.units import parse_bytes
 
     if vram is not None and gpu is not None:
         raise QueryError("gpu", gpu, "give it or vram, not both")
-    return parse_bytes(vram, "vram") if vram is not None else None if gpu is None else device(gpu).memory_bytes
+    if vram is not None:
+        return parse_bytes(vram, "vram")
+    card = _card(gpu)
+    return card.memory_bytes if card else None
 
 
 def _recipe(config: DIYConfig, words: dict[str, Any], budget: int | None) -> Recipe:

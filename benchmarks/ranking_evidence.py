@@ -201,6 +201,7 @@ def step_times(rows: list[dict[str, str]]) -> tuple[Floats, Floats, Floats]:
     """Estimated step times, FLOPs per token and measured seconds per token of one group of the throughput table."""
     names = ("num_layers", "hidden_size", "num_heads", "num_kv_heads", "head_dim", "intermediate_size", "vocab_size")
     shape = SimpleNamespace(**{name: np.array([int(row[name]) for row in rows]) for name in names})
+    shape.tie_embeddings, shape.qkv_bias, shape.qk_norm, shape.final_norm = True, False, False, True
     seq_len, micro_batch = int(rows[0]["seq_len"]), int(rows[0]["micro_batch"])
     heads = (shape.num_heads + shape.num_kv_heads) * shape.head_dim
     weights = shape.num_layers * shape.hidden_size * (2 * heads + 3 * shape.intermediate_size)

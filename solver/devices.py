@@ -1,22 +1,36 @@
-"""The cards that are known by name, and how many bytes each one has.
+"""The cards that are known by name: how many bytes each one has, and how fast it computes and reads at best.
 
 `memory_bytes` is what the driver reports as the card's total, where such a report was seen (`nvidia-smi`, `rocm-smi`),
 because that is what a process competes for: a card sold as 24 GB reports 24,564 MiB. With ECC on, some cards report
 less; the rows below say which figure they are.
+
+Peaks are the vendor's, dense (without structured sparsity) and at boost clock, in 16 bits with sums in float32, which
+is what training takes: GeForce cards and the A10G do that at half the rate of the larger number that is often quoted.
+Whatever a vendor does not state, or a card does not have, is None.
 """
 
 from __future__ import annotations
 
 import difflib
 import re
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 from solver.errors import DeviceError
+from solver.recipe import Precision
 
 MIB = 2**20
 
 MOST_SIZES = 3
 """Most cards that a message about an incomplete name lists."""
+
+DTYPES: dict[Precision, str] = {
+    "32-true": "fp32",  # torch's default: no TF32 in matrix products
+    "bf16-mixed": "bf16",
+    "16-mixed": "fp16",
+    "bf16-true": "bf16",
+}
+"""What matrix products are computed in under each precision."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -30,49 +44,151 @@ class Device:
     memory_bytes: int
     source: str
     """Where `memory_bytes` comes from."""
+    bytes_per_second: int | None = None
+    """Bandwidth of its memory."""
+    bf16_flops: int | None = None
+    """Dense peak of matrix products in bfloat16, FLOPs per second; the others likewise."""
+    fp16_flops: int | None = None
+    tf32_flops: int | None = None
+    fp32_flops: int | None = None
+    """Plain float32, without tensor cores."""
+    speed_source: str | None = None
+    """Where bandwidth and peaks come from."""
 
-    def to_dict(self) -> dict[str, str | int]:
-        return {"name": self.name, "title": self.title, "memory_bytes": self.memory_bytes, "source": self.source}
+    def peak_flops(self, precision: Precision) -> int:
+        """The peak of the matrix products of a precision, in FLOPs per second.
+
+        Raises:
+            DeviceError: it is not known, or the card cannot compute so.
+        """
+        peak: int | None = getattr(self, f"{DTYPES[precision]}_flops")
+        if peak is not None:
+            return peak
+        known = [word for word, dtype in DTYPES.items() if getattr(self, f"{dtype}_flops") is not None]
+        instead = (
+            f"it has one for precision {' or '.join(known)}"
+            if known
+            else "take a card that `diysolve devices` lists with one"
+        )
+        raise DeviceError(
+            "gpu", self.name, f"no peak in {DTYPES[precision]} is known of it, so no time follows; {instead}"
+        )
+
+    def bandwidth(self) -> int:
+        """Bytes per second of its memory.
+
+        Raises:
+            DeviceError: it is not known.
+        """
+        if self.bytes_per_second is None:
+            raise DeviceError(
+                "gpu",
+                self.name,
+                "no memory bandwidth is known of it, so no time follows; `diysolve devices` lists cards",
+            )
+        return self.bytes_per_second
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
 
 
-def _nvidia(name: str, title: str, mebibytes: int, *, ecc: str = "") -> Device:
-    """A card whose total was read off published nvidia-smi outputs (drivers 515 to 610)."""
-    source = "driver: nvidia-smi total" + (f", ECC {ecc}" if ecc else "")
-    return Device(name=name, title=title, memory_bytes=mebibytes * MIB, source=source)
+def _nvidia(
+    name: str,
+    title: str,
+    mebibytes: int,
+    speed: tuple[float, float | None, float, float | None, float],
+    source: str,
+    *,
+    ecc: str = "",
+) -> Device:
+    """A card whose total was read off published nvidia-smi outputs (drivers 515 to 610).
 
+    Args:
+        speed: bandwidth in GB/s, then the peaks in TFLOP/s: bf16, fp16, tf32, fp32.
+    """
+    bandwidth, *peaks = speed
+    bf16, fp16, tf32, fp32 = (None if peak is None else round(peak * 10**12) for peak in peaks)
+    return Device(
+        name=name,
+        title=title,
+        memory_bytes=mebibytes * MIB,
+        source="driver: nvidia-smi total" + (f", ECC {ecc}" if ecc else ""),
+        bytes_per_second=round(bandwidth * 10**9),
+        bf16_flops=bf16,
+        fp16_flops=fp16,
+        tf32_flops=tf32,
+        fp32_flops=fp32,
+        speed_source=source,
+    )
+
+
+_AMPERE = "NVIDIA Ampere GA102 whitepaper"
+_ADA = "NVIDIA Ada whitepaper, rate per SM and clock, at boost clock"
+_GA10X = "NVIDIA Ampere GA102 whitepaper, rate per SM and clock, at boost clock"
+_BLACKWELL = "NVIDIA RTX Blackwell whitepaper, rate per SM and clock, at boost clock"
+_SHEET = "NVIDIA data sheet of the card"
 
 DEVICES = (
-    _nvidia("rtx3060", "GeForce RTX 3060 12GB", 12288),
-    _nvidia("rtx3080", "GeForce RTX 3080 10GB", 10240),
-    _nvidia("rtx3090", "GeForce RTX 3090", 24576),
-    _nvidia("rtx4060ti-16gb", "GeForce RTX 4060 Ti 16GB", 16380),
-    _nvidia("rtx4070", "GeForce RTX 4070", 12282),
-    _nvidia("rtx4080", "GeForce RTX 4080", 16376),
-    _nvidia("rtx4090", "GeForce RTX 4090", 24564),
-    _nvidia("rtx5070ti", "GeForce RTX 5070 Ti", 16303),
-    _nvidia("rtx5080", "GeForce RTX 5080", 16303),
-    _nvidia("rtx5090", "GeForce RTX 5090", 32607),
-    _nvidia("rtx-a4000", "RTX A4000", 16376, ecc="off"),
-    _nvidia("rtx-a5000", "RTX A5000", 24564, ecc="off"),
-    _nvidia("rtx-a6000", "RTX A6000", 49140, ecc="off"),
-    _nvidia("rtx6000-ada", "RTX 6000 Ada Generation", 49140, ecc="off"),
-    _nvidia("t4", "Tesla T4", 15360, ecc="on"),
-    _nvidia("v100-16gb", "Tesla V100 16GB", 16384, ecc="on"),
-    _nvidia("v100-32gb", "Tesla V100 32GB", 32768, ecc="on"),
-    _nvidia("l4", "L4", 23034, ecc="on"),
-    _nvidia("a10", "A10", 23028, ecc="on"),
-    _nvidia("a10g", "A10G", 23028, ecc="on"),
-    _nvidia("l40s", "L40S", 46068, ecc="on"),
-    _nvidia("a40", "A40", 46068, ecc="on"),
-    _nvidia("a100-40gb", "A100 40GB", 40960, ecc="on"),
-    _nvidia("a100-80gb", "A100 80GB", 81920, ecc="on"),
-    _nvidia("h100", "H100 80GB", 81559, ecc="on"),
-    _nvidia("h200", "H200", 143771, ecc="on"),
-    _nvidia("b200", "B200", 183359, ecc="on"),
-    Device(name="mi300x", title="Instinct MI300X", memory_bytes=206_141_652_992, source="driver: rocm-smi VRAM total"),
+    _nvidia("rtx3060", "GeForce RTX 3060 12GB", 12288, (360, 25.5, 25.5, 12.7, 12.7), _GA10X),
+    _nvidia("rtx3080", "GeForce RTX 3080 10GB", 10240, (760, 59.5, 59.5, 29.8, 29.8), _AMPERE),
+    _nvidia("rtx3090", "GeForce RTX 3090", 24576, (936, 71.2, 71.2, 35.6, 35.6), _AMPERE),
+    _nvidia("rtx4060ti-16gb", "GeForce RTX 4060 Ti 16GB", 16380, (288, 44.1, 44.1, 22.1, 22.1), _ADA),
+    _nvidia("rtx4070", "GeForce RTX 4070", 12282, (504, 58.3, 58.3, 29.1, 29.1), _ADA),
+    _nvidia("rtx4070ti-super", "GeForce RTX 4070 Ti SUPER", 16376, (672, 88.2, 88.2, 44.1, 44.1), _ADA),
+    _nvidia("rtx4080", "GeForce RTX 4080", 16376, (717, 97.5, 97.5, 48.7, 48.7), _ADA),
+    _nvidia("rtx4090", "GeForce RTX 4090", 24564, (1008, 165.2, 165.2, 82.6, 82.6), _ADA),
+    _nvidia("rtx5070ti", "GeForce RTX 5070 Ti", 16303, (896, 87.9, 87.9, 43.9, 43.9), _BLACKWELL),
+    _nvidia("rtx5080", "GeForce RTX 5080", 16303, (960, 112.6, 112.6, 56.3, 56.3), _BLACKWELL),
+    _nvidia("rtx5090", "GeForce RTX 5090", 32607, (1792, 209.5, 209.5, 104.8, 104.8), _BLACKWELL),
+    _nvidia("rtx-a4000", "RTX A4000", 16376, (448, 76.7, 76.7, 38.3, 19.2), _SHEET, ecc="off"),
+    _nvidia("rtx-a5000", "RTX A5000", 24564, (768, 111.1, 111.1, 55.6, 27.8), _SHEET, ecc="off"),
+    _nvidia("rtx-a6000", "RTX A6000", 49140, (768, 154.8, 154.8, 77.4, 38.7), _SHEET, ecc="off"),
+    _nvidia("rtx6000-ada", "RTX 6000 Ada Generation", 49140, (960, 364.2, 364.2, 182.1, 91.1), _SHEET, ecc="off"),
+    _nvidia("rtx-pro-6000", "RTX PRO 6000 Blackwell", 97887, (1792, 503.8, 503.8, 251.9, 126.0), _BLACKWELL, ecc="off"),
+    _nvidia("t4", "Tesla T4", 15360, (320, None, 65.1, None, 8.1), _SHEET, ecc="on"),
+    _nvidia("v100-16gb", "Tesla V100 16GB", 16384, (900, None, 125.3, None, 15.7), _SHEET, ecc="on"),
+    _nvidia("v100-32gb", "Tesla V100 32GB", 32768, (900, None, 125.3, None, 15.7), _SHEET, ecc="on"),
+    _nvidia("l4", "L4", 23034, (300, 121, 121, 60.5, 30.3), _SHEET, ecc="on"),
+    _nvidia("a10", "A10", 23028, (600, 125, 125, 62.5, 31.2), _SHEET, ecc="on"),
+    _nvidia("a10g", "A10G", 23028, (600, 70, 70, 35, 35), _SHEET, ecc="on"),
+    _nvidia("l40s", "L40S", 46068, (864, 362.1, 362.1, 183, 91.6), _SHEET, ecc="on"),
+    _nvidia("a40", "A40", 46068, (696, 149.7, 149.7, 74.8, 37.4), _SHEET, ecc="on"),
+    _nvidia("a100-40gb", "A100 40GB", 40960, (1555, 312, 312, 156, 19.5), _SHEET, ecc="on"),
+    _nvidia("a100-80gb", "A100 80GB", 81920, (2039, 312, 312, 156, 19.5), _SHEET, ecc="on"),
+    _nvidia("h20", "H20", 97871, (4000, 148, 148, 74, 44), _SHEET, ecc="on"),
+    _nvidia("h100", "H100 80GB", 81559, (3350, 989.4, 989.4, 494.7, 66.9), _SHEET + " (SXM)", ecc="on"),
+    _nvidia("h200", "H200", 143771, (4800, 989.4, 989.4, 494.7, 66.9), _SHEET + " (SXM)", ecc="on"),
+    _nvidia("b200", "B200", 183359, (8000, 2250, 2250, 1125, 75), _SHEET + " (HGX)", ecc="on"),
+    Device(
+        name="mi250x-gcd",
+        title="Instinct MI250X (one GCD)",
+        memory_bytes=68_702_699_520,
+        source="driver: rocm-smi VRAM total",
+        bytes_per_second=1_638_400_000_000,
+        bf16_flops=191_500_000_000_000,
+        fp16_flops=191_500_000_000_000,
+        fp32_flops=23_900_000_000_000,
+        speed_source="AMD data sheet of the card, halved: a process sees one of its two dies",
+    ),
+    Device(
+        name="mi300x",
+        title="Instinct MI300X",
+        memory_bytes=206_141_652_992,
+        source="driver: rocm-smi VRAM total",
+        bytes_per_second=5_300_000_000_000,
+        bf16_flops=1_307_400_000_000_000,
+        fp16_flops=1_307_400_000_000_000,
+        tf32_flops=653_700_000_000_000,
+        fp32_flops=163_400_000_000_000,
+        speed_source="AMD data sheet of the card",
+    ),
 )
 """Consumer, workstation and data-centre cards, each group in order of age."""
 
+SAME_SIZE = 0.1
+"""Two cards of one name and sizes nearer than this are the same: CUDA reports a few percent less than nvidia-smi."""
+
+_FORM_WORDS = re.compile(r"\b(sxm\d*|hbm\d\w*|(workstation|server) edition)\b", re.IGNORECASE)
 _VENDOR_WORDS = re.compile(r"\b(nvidia|geforce|tesla|amd|instinct)\b", re.IGNORECASE)
 
 
@@ -87,6 +203,18 @@ def device(name: str) -> Device:
         if wanted in (_plain(card.name), _plain(card.title)):
             return card
     raise DeviceError("gpu", name, f"not a card that is known here (vram=24GB works for any card); {_hint(wanted)}")
+
+
+def recognise(driver_name: str, total_bytes: int) -> Device:
+    """The card that a driver calls so and that is so large, with its own bytes; its speed is unknown if the table lacks
+    it. A PCIe card is not taken for the SXM one of the same name, which is faster."""
+    wanted = _plain(_FORM_WORDS.sub("", driver_name))
+    for card in DEVICES:
+        same_size = abs(total_bytes / card.memory_bytes - 1) < SAME_SIZE
+        if same_size and (_plain(card.title).startswith(wanted) or wanted == _plain(card.name)):
+            return replace(card, memory_bytes=total_bytes, source="driver of this machine")
+    name = driver_name.lower().replace(" ", "-")
+    return Device(name=name, title=driver_name, memory_bytes=total_bytes, source="driver of this machine")
 
 
 def _hint(wanted: str) -> str:

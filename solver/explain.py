@@ -31,7 +31,7 @@ TOKENS_STEP = 10
 HARD = ("memory", "tolerance", *(word for word in OPTIONS.values() if word != "vocab"))
 """Constraints that can bind. The others ask for something else: a target, tokens, a vocabulary, a recipe."""
 
-WISHES = ("target", "tokens")
+WISHES = ("target", "tokens", "flops", "train_days")
 """With these a preference has other prices, so that the scores do not compare."""
 
 
@@ -104,7 +104,13 @@ def _wishes(query: Query) -> Iterator[tuple[str, str, str, Query]]:
     if query.target_params is not None:
         larger = round(TARGET_STEP * query.target_params)
         yield from _asked(query, "target", f"target {short_count(larger)}", target_params=larger)
-    if query.tokens_per_param is not None:
+    if query.train_days is not None:
+        days = TOKENS_STEP * query.train_days
+        yield from _asked(query, "train_days", f"{days:g} days", train_days=days)
+    elif query.train_flops is not None:
+        flops = TOKENS_STEP * query.train_flops
+        yield from _asked(query, "flops", f"{flops:.3g} FLOPs", train_flops=flops)
+    elif query.tokens_per_param is not None:
         ratio = TOKENS_STEP * query.tokens_per_param
         yield from _asked(query, "tokens", f"{ratio:g} tokens a parameter", tokens_per_param=ratio)
     else:

@@ -6,15 +6,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
-from solver.devices import device
+from solver.devices import Device, device
 from solver.errors import QueryError, did_you_mean, shown
 from solver.recipe import Recipe
-from solver.units import MAX_COUNT, parse_bytes, parse_params, parse_tokens, parse_tolerance
+from solver.units import MAX_COUNT, parse_bytes, parse_flops, parse_params, parse_tokens, parse_tolerance
 
 Prefer = Literal["quality", "speed", "memory", "balanced"]
 
 DEFAULT_TOKENS = 10**12
 """Token budget of the ranking: MobileLLM's own (Liu et al. 2024, arXiv:2402.14905, section 4: 1T tokens)."""
+
+SECONDS_PER_DAY = 86_400
+
+MAX_TRAIN_DAYS = 36_500
+"""A century."""
+
+MAX_TRAIN_FLOPS = 10**30
 
 MAX_TOP = 10_000
 """Most candidates that one answer lists (assumption: more is a job for the library's lattice)."""
@@ -53,6 +60,9 @@ class Span:
     def __str__(self) -> str:
         return f"{self.start}:{self.stop}" + (f":{self.step}" if self.step else "")
 
+
+BUDGETS = ("tokens", "tokens_per_param", "train_flops", "train_days")
+"""Ways to say how long a model is trained; at most one of them is given."""
 
 Axis = Span | tuple[int, ...]
 """What a dimension may be: a span, or exactly these values in ascending order."""
@@ -95,6 +105,14 @@ class Query:
     tokens: int | None = None
     """Training tokens that the ranking assumes. None: DEFAULT_TOKENS, or tokens_per_param times the params."""
     tokens_per_param: float | None = None
+    train_flops: int | None = None
+    """Training FLOPs in place of tokens: each shape is scored at the tokens that they train it on."""
+    train_days: float | None = None
+    """The same for days of training on `device`, as its speed is estimated."""
+    device: Device | None = None
+    """The card, where it is known: what a time is estimated for."""
+    price: float | None = None
+    """Of one card for an hour, in any currency."""
     prefer: Prefer = "quality"
     """What the order trades loss against. With quality, step time decides among equals only."""
     recipe: Recipe = field(default_factory=Recipe)
@@ -110,7 +128,7 @@ class Query:
     tie_embeddings: bool = True
 
     def __post_init__(self) -> None:
-        if self.target_params is None and self.vram_bytes is None:
+        if self.target_params is None and self.vram_bytes is None and self.train_flops is None:
             raise QueryError("target", None, "give a target (500M), a budget (vram 24GB, or a gpu), or both")
         for name, low, high in (
             ("target_params", 1, MAX_COUNT),
@@ -128,10 +146,34 @@ class Query:
         if not 0 <= self.tolerance < 1:
             raise QueryError("tolerance", self.tolerance, "must be from 0 to less than 1, as a fraction of the target")
         check_tokens_per_param(self.tokens_per_param, self.tokens)
+        self._check_training_budget()
         for name in OPTIONS:
             value = getattr(self, name)
             if value is not None:
                 object.__setattr__(self, name, _checked_axis(name, value))
+
+    def _check_training_budget(self) -> None:
+        given = [name for name in BUDGETS if getattr(self, name) is not None]
+        if len(given) > 1:
+            raise QueryError(given[1], getattr(self, given[1]), f"give it or {given[0]}, not both")
+        if self.train_flops is not None and not _is_int(self.train_flops, 1, MAX_TRAIN_FLOPS):
+            raise QueryError("train_flops", self.train_flops, f"must be a whole number from 1 to {MAX_TRAIN_FLOPS:.0e}")
+        if self.price is not None and not 0 <= self.price <= 1e9:
+            raise QueryError("price", self.price, "must be from 0 to 10^9, for a card and an hour")
+        if self.train_days is None:
+            return
+        if not 0 < self.train_days <= MAX_TRAIN_DAYS:
+            raise QueryError("train_days", self.train_days, f"must be greater than 0, at most {MAX_TRAIN_DAYS:,}")
+        if self.device is None:
+            raise QueryError("train_days", self.train_days, "needs a card; give gpu along, such as rtx4090")
+        if self.recipe.mode != "train":
+            raise QueryError("train_days", self.train_days, "is for training; use mode train")
+        self.device.peak_flops(self.recipe.precision)
+        self.device.bandwidth()
+        if self.largest_micro_batch:
+            raise QueryError("micro_batch", "max", "with train_days shapes are compared at one size; give a number")
+        if self.prefer in ("speed", "balanced"):
+            raise QueryError("prefer", self.prefer, "train_days counts time already; use quality or memory")
 
     @classmethod
     def parse(cls, **words: Any) -> Query:
@@ -151,7 +193,11 @@ class Query:
         if "vram" in given:
             values["vram_bytes"] = parse_bytes(str(given.pop("vram")), "vram")
         if "gpu" in given:
-            values["vram_bytes"] = device(str(given.pop("gpu"))).memory_bytes
+            card = given.pop("gpu")
+            values["device"] = card if isinstance(card, Device) else device(str(card))
+            values["vram_bytes"] = values["device"].memory_bytes
+        if "flops" in given:
+            values["train_flops"] = parse_flops(str(given.pop("flops")))
         if "tolerance" in given:
             values["tolerance"] = parse_tolerance(str(given.pop("tolerance")))
         if "tokens" in given:
@@ -163,10 +209,11 @@ class Query:
             values["tie_embeddings"] = False
         if given.get("micro_batch") == "max":
             values["largest_micro_batch"] = bool(given.pop("micro_batch"))
-        for word in ("top", "tokens_per_param", "prefer"):
+        for word in ("top", "tokens_per_param", "prefer", "train_days", "price"):
             if word in given:
                 values[word] = given.pop(word)
-        return cls(recipe=Recipe.parse(**given), **values)
+        recipe = given.pop("recipe", None) or Recipe.parse(**given)
+        return cls(recipe=recipe, **values)
 
     def axis(self, name: str) -> Axis | None:
         """The constraint on the dimension `name`, if there is one."""
@@ -174,7 +221,9 @@ class Query:
         return value
 
     def tokens_at(self, params: int) -> int:
-        """Training tokens assumed for a model of this size."""
+        """Training tokens assumed for a model of this size; under a budget of time, what the prices assume."""
+        if self.train_flops is not None:
+            return max(1, self.train_flops // (6 * params))
         return tokens_at(params, self.tokens, self.tokens_per_param)
 
     def to_dict(self) -> dict[str, Any]:
@@ -184,6 +233,7 @@ class Query:
             axis = self.axis(name)
             values[name] = str(axis) if isinstance(axis, Span) else None if axis is None else list(axis)
         values["recipe"] = self.recipe.to_dict()
+        values["device"] = self.device.name if self.device else None
         return values
 
 

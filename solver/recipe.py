@@ -15,6 +15,8 @@ Attention = Literal["sdpa", "eager"]
 Loss = Literal["plain", "chunked"]
 Profile = Literal["diy", "hf"]
 
+MAX_GPUS = 2**16
+
 MAX_TOKENS = 2**24
 """Largest micro_batch * seq_len (assumption: 16.8M tokens, far beyond what one card holds)."""
 
@@ -46,6 +48,8 @@ class Recipe:
     """Whose code runs the shape: `diymodel`, or "hf", the model of Hugging Face's transformers that is equal to it."""
     prompt: int | None = None
     """Tokens that inference takes in one pass, up to seq_len; None: all but one. The rest is decoded one by one."""
+    gpus: int = 1
+    """Cards in data parallel, each with a micro-batch of its own; beyond one, each keeps its gradients twice."""
 
     def __post_init__(self) -> None:
         for name, kind in _WORDS.items():
@@ -56,6 +60,10 @@ class Recipe:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise RecipeError(name, value, "must be a whole number of at least 1")
+        if isinstance(self.gpus, bool) or not isinstance(self.gpus, int) or not 1 <= self.gpus <= MAX_GPUS:
+            raise RecipeError("gpus", self.gpus, f"must be a whole number from 1 to {MAX_GPUS:,}")
+        if self.gpus > 1 and self.mode != "train":
+            raise RecipeError("gpus", self.gpus, "data parallel is for training; serve from one card")
         if self.micro_batch * self.seq_len > MAX_TOKENS:
             raise RecipeError(
                 "micro_batch", self.micro_batch,

@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import Any
 
 from diymodel.config import DIYConfig
+from solver.compute.plan import Training
 from solver.memory.budget import MemoryReport
 from solver.query import Query
 from solver.ranking.score import Score
@@ -76,6 +77,8 @@ class Candidate:
     """True where no listed candidate is as good in all of quality (the score without preference), relative step time
     and peak memory, and better in one."""
     verification: Verification | None = None
+    training: Training | None = None
+    """The run at the query's tokens, where it has a budget for it or a card whose speed is known."""
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -88,6 +91,7 @@ class Candidate:
             "score": self.score.to_dict(),
             "relative_step_time": self.relative_step_time,
             "pareto": self.pareto,
+            "training": self.training.to_dict() if self.training else None,
             "verification": self.verification.to_dict() if self.verification else None,
         }
 
@@ -214,6 +218,8 @@ class Solution:
     """Only when infeasible."""
     largest_target_that_fits: int | None = None
     """Only when infeasible for want of memory: params of the largest admissible shape that fits the budget."""
+    caution: str = ""
+    """What to keep in mind about the order, where there is something."""
     explanation: Explanation | None = None
     """Only where it was asked for, of `solver.explain`."""
 
@@ -228,6 +234,8 @@ class Solution:
             "candidates": [candidate.to_dict() for candidate in self.candidates],
             "binding": self.binding.to_dict() if self.binding else None,
         }
+        if self.caution:
+            values["caution"] = self.caution
         if self.status is Status.INFEASIBLE:
             values["nearest"] = [miss.to_dict() for miss in self.nearest]
             values["largest_target_that_fits"] = self.largest_target_that_fits

@@ -48,6 +48,21 @@ def parse_tokens(text: str, argument: str = "tokens") -> int:
     return parse_params(text, argument)
 
 
+def parse_flops(text: str, argument: str = "flops") -> int:
+    """A number of training FLOPs: `1e20`, `6.5e19`. From 1 to 10^30.
+
+    Raises:
+        UnitError: anything else, or a number that does not come out whole.
+    """
+    allowed = "write a positive whole number such as 1e20"
+    digits, scale = _decimal(text, argument, text, allowed)
+    value = digits * 10**scale if scale >= 0 else digits // 10**-scale
+    whole = scale >= 0 or digits % 10**-scale == 0
+    if not whole or not 1 <= value <= 10**30:
+        raise UnitError(argument, text, f"must be a whole number from 1 to 10^30; {allowed}")
+    return value
+
+
 def parse_bytes(text: str, argument: str = "bytes") -> int:
     """A positive number of bytes with its unit: MB, GB, TB (powers of 1000), MiB, GiB, TiB (of 1024); any case.
 

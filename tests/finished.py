@@ -6,7 +6,9 @@ from dataclasses import replace
 from typing import Any
 
 from diymodel.config import DIYConfig
-from solver.devices import DEVICES
+from solver.card import compare, make_card
+from solver.compute.plan import Training
+from solver.devices import DEVICES, device
 from solver.memory.budget import MemoryReport, Remedy
 from solver.presets import PRESETS, PUBLISHED
 from solver.query import Query, Span
@@ -14,9 +16,11 @@ from solver.ranking.score import Score
 from solver.recipe import Recipe
 from solver.report.answers import (
     Answer,
+    CompareAnswer,
     CountAnswer,
     Counted,
     DevicesAnswer,
+    ExplainAnswer,
     ExportAnswer,
     MemoryAnswer,
     PresetsAnswer,
@@ -212,6 +216,40 @@ EXPLAINED = replace(
         ),
     ),
 )
+RUN = Training(
+    tokens=8_168_000_000,
+    tokens_per_param=16.5,
+    regime="compute-optimal",
+    batch_tokens=524_288,
+    accumulation=32,
+    steps=15_580,
+    flops_per_token=1_800_000_000,
+    flops=14_702_400_000_000_000_000,
+    device="rtx4090",
+    speed="estimated",
+    tokens_per_second=47_268.0,
+    seconds=172_800.0,
+    mfu=0.515,
+    hfu=0.515,
+    cost=24.0,
+)
+TIMED = replace(
+    SOLVED,
+    query=Query(vram_bytes=24_000_000_000, train_days=2.0, device=device("rtx4090"), price=0.5),
+    caution="The law extrapolates here",
+    candidates=(
+        candidate(1, DEEP, target_error=None, training=replace(RUN, speed="measured")),
+        candidate(2, WIDE, target_error=None, training=RUN),
+    ),
+)
+CARD = make_card(
+    "wide.json", WIDE, Recipe(checkpointing="full", gpus=2), tokens=10**10, budget_bytes=24 * 10**9,
+    device=device("rtx4090"), price=0.5,
+)  # fmt: skip
+CARDS = (
+    make_card("tiny|odd.json", DIYConfig(), Recipe(seq_len=512), device=device("v100-16gb")),
+    make_card("wide.json", WIDE, Recipe(seq_len=512), device=device("v100-16gb")),
+)
 INFEASIBLE = Solution(
     status=Status.INFEASIBLE,
     message="none of the shapes of this size fits",
@@ -263,6 +301,9 @@ ANSWERS: dict[str, Answer] = {
         files={"litgpt/model_config.yaml": 412},
         notes=("litgpt ties the head on request only",),
     ),
-    "devices": DevicesAnswer(DEVICES[:3]),
+    "timed": TIMED,
+    "explain": ExplainAnswer(CARD),
+    "compare": CompareAnswer(compare(CARDS)),
+    "devices": DevicesAnswer((*DEVICES[:3], device("t4"))),
     "presets": PresetsAnswer(PRESETS[:3]),
 }

@@ -28,7 +28,7 @@ from solver.solution import Solution, Verification
 from tests.finished import COUNTED_ONLY, DEEP, REFUTED, WIDE
 
 ROOT = Path(__file__).parent.parent
-COMMANDS = ("solve", "count", "memory", "verify", "rank", "export", "devices", "presets")
+COMMANDS = ("solve", "count", "memory", "verify", "rank", "export", "explain", "compare", "devices", "presets")
 SOLVE = ("--target", "20M", "--vram", "24GB", "--verify", "0")
 
 
@@ -99,6 +99,33 @@ def test_a_budget_that_is_no_size(vram: str) -> None:
         (("rank", "diy-3m", "--tokens", "many"), "tokens='many'"),
         (("rank", "diy-3m", "--tokens-per-param", "0"), "tokens_per_param=0"),
         (("count", "diy-3m", "--rank", "0"), "rank='0'"),
+        (("--train-days", "-2", "--gpu", "rtx4090"), "train_days=-2.0: must be greater than 0"),
+        (("--train-days", "nan", "--gpu", "rtx4090"), "train_days=nan"),
+        (("--train-days", "2", "--vram", "24GB"), "needs a card; give gpu along"),
+        (("--train-days", "2", "--gpu", "v100-16gb"), "no peak in bf16 is known of it"),
+        (("--train-days", "2", "--gpu", "rtx4090", "--tokens", "1B"), "give it or tokens, not both"),
+        (("--train-days", "2", "--gpu", "rtx4090", "--micro-batch", "max"), "give a number"),
+        (("--train-days", "2", "--gpu", "rtx4090", "--prefer", "speed"), "counts time already"),
+        (("--train-days", "2", "--gpu", "rtx4090", "--mode", "infer"), "use mode train"),
+        (("--flops", "0", "--target", "5M"), "flops='0': must be a whole number from 1"),
+        (("--flops", "1.5", "--target", "5M"), "flops='1.5'"),
+        (("--flops", "1e20", "--price", "-1"), "price=-1.0"),
+        (("--gpus", "0", "--target", "5M"), "gpus='0'"),
+        (("--gpus", "2", "--mode", "infer", "--target", "5M"), "gpus=2: data parallel is for training"),
+        (("explain",), "give a FILE or a preset to explain"),
+        (("explain", "diy-3m", "--target", "5M"), "target='5M': is for a search"),
+        (("explain", "diy-3m", "--layers", "4"), "layers='4': is for a search"),
+        (("explain", "diy-3m", "--tokens", "0"), "tokens='0'"),
+        (("explain", "diy-3m", "--train-days", "-1", "--gpu", "rtx4090"), "train_days=-1.0"),
+        (("explain", "diy-3m", "--train-days", "1"), "needs a card"),
+        (("explain", "diy-3m", "--train-days", "1", "--gpu", "t4"), "it has one for precision 32-true or 16-mixed"),
+        (("explain", "diy-3m", "--flops", "5"), "does not buy a single token"),
+        (("explain", "diy-3m", "--flops", "1e30"), "buys more than 1e+15 tokens"),
+        (("explain", "diy-3m", "--tokens-per-second", "0"), "tokens_per_second=0.0"),
+        (("explain", "diy-3m", "--price", "-1"), "price=-1.0"),
+        (("explain", "--target", "7B", "--vram", "8GB"), "`diysolve solve` says what comes nearest"),
+        (("compare",), "FILE"),
+        (("compare", "diy-3m", "nothing"), "file='nothing'"),
         (("--target",), "requires an argument"),
         (("count",), "FILE"),
         (("memory", "diy-3m", "diy-208m"), "diy-208m"),
@@ -204,7 +231,7 @@ def test_the_options_reach_the_query() -> None:
     assert query["recipe"] == {
         "mode": "train", "precision": "bf16-true", "optimizer": "sgd", "micro_batch": 2, "seq_len": 512,
         "checkpointing": "full", "attention": "eager", "loss": "chunked", "profile": "diy",
-        "prompt": None,
+        "prompt": None, "gpus": 1,
     }  # fmt: skip
     assert all(candidate["config"]["max_seq_len"] == 512 for candidate in answer["candidates"])
 

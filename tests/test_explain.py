@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from solver import Query, Solution, Status, ranking, solve
+from solver.compute import step_time
 from solver.explain import NEIGHBOURS, READ, explain
 from solver.presets import PRESETS
 from solver.solution import Relaxation
@@ -141,7 +142,7 @@ def test_what_is_read_is_true_of_the_shape() -> None:
     assert shape["alignment"] == "hidden 1088, heads 1088 off the multiples of 128"
     times = float(shape["speed"].split()[0])
     seconds = ranking.relative_step_time(solution.candidates[0].config, 2048)
-    assert times == pytest.approx(seconds / (6 * 437e6 * 2048 / 2e14), abs=0.01)
+    assert times == pytest.approx(seconds / (6 * 437e6 * 2048 / (312e12 * step_time.fitted().products)), abs=0.01)
 
 
 def test_the_peak_that_is_read_is_that_of_the_recipe() -> None:

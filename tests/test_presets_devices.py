@@ -6,7 +6,7 @@ import pytest
 
 from diymodel.config import DIYConfig
 from solver.counts import count
-from solver.devices import DEVICES, device
+from solver.devices import DEVICES, device, recognise
 from solver.errors import DeviceError, InputFileError
 from solver.presets import PRESETS, Preset, preset
 
@@ -88,3 +88,32 @@ def test_a_card_is_found_by_its_name_and_by_its_title(card: object) -> None:
 def test_an_unknown_card_gets_a_hint(name: str, hint: str) -> None:
     with pytest.raises(DeviceError, match=hint):
         device(name)
+
+
+@pytest.mark.parametrize(
+    ("driver_name", "gibibytes", "name"),
+    [
+        ("NVIDIA GeForce RTX 4090", 23.6, "rtx4090"),
+        ("NVIDIA GeForce RTX 3060", 11.8, "rtx3060"),
+        ("NVIDIA H100 80GB HBM3", 79.1, "h100"),
+        ("NVIDIA A100-SXM4-40GB", 39.4, "a100-40gb"),
+        ("Tesla V100-SXM2-16GB", 15.8, "v100-16gb"),
+        ("NVIDIA RTX PRO 6000 Blackwell Workstation Edition", 95.0, "rtx-pro-6000"),
+        ("NVIDIA RTX A6000", 47.5, "rtx-a6000"),
+    ],
+)
+def test_a_real_card_is_recognised_by_its_name_and_size(driver_name: str, gibibytes: float, name: str) -> None:
+    total = round(gibibytes * 2**30)
+    card = recognise(driver_name, total)
+    assert (card.name, card.memory_bytes, card.source) == (name, total, "driver of this machine")
+    assert card.bf16_flops == device(name).bf16_flops
+
+
+@pytest.mark.parametrize(
+    ("driver_name", "gibibytes"),
+    [("NVIDIA GeForce RTX 3060", 7.8), ("NVIDIA H100 PCIe", 79.1), ("NVIDIA A100 80GB PCIe", 79.1), ("Made Up 9", 16)],
+)
+def test_a_card_that_the_table_lacks_has_its_bytes_and_no_speed(driver_name: str, gibibytes: float) -> None:
+    card = recognise(driver_name, round(gibibytes * 2**30))
+    assert card.title == driver_name
+    assert card.bf16_flops is card.bytes_per_second is None

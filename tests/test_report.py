@@ -46,7 +46,20 @@ def test_markdown_is_as_in_its_golden_file(name: str) -> None:
 
 @pytest.mark.parametrize("width", [80, 100, 120])
 @pytest.mark.parametrize(
-    "name", ["solved", "explained", "unlimited", "infeasible", "count", "memory", "devices", "presets"]
+    "name",
+    [
+        "solved",
+        "timed",
+        "explained",
+        "unlimited",
+        "infeasible",
+        "count",
+        "memory",
+        "explain",
+        "compare",
+        "devices",
+        "presets",
+    ],
 )
 def test_a_table_keeps_to_the_width_of_a_terminal(name: str, width: int) -> None:
     lines = render(ANSWERS[name], width=width).splitlines()
@@ -156,7 +169,7 @@ def csv_rows(name: str) -> list[dict[str, Any]]:
 @pytest.mark.parametrize(
     ("name", "rows"),
     [("solved", 3), ("explained", 3), ("infeasible", 1), ("count", 2), ("memory", 4), ("verify", 3), ("rank", 2),
-     ("export", 1), ("devices", 3), ("presets", 3)],
+     ("export", 1), ("devices", 4), ("presets", 3)],
 )  # fmt: skip
 def test_csv_has_a_row_for_each_thing_and_every_row_every_column(name: str, rows: int) -> None:
     found = csv_rows(name)

@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 
 from diymodel.config import DIYConfig
 from solver import Query, Recipe, Solution, Status, counts, memory, rank_configs, ranking, solve
+from solver.compute import step_time
+from solver.devices import device
 from solver.errors import QueryError
 from solver.query import Prefer, Span
 from solver.ranking import law
@@ -31,12 +33,29 @@ CLOSE = 1e-6
 def total_by_hand(config: DIYConfig, query: Query) -> float:
     """The total of one shape, its terms evaluated alone."""
     params = query.target_params or counts.total(config)
-    terms = ranking.evaluate(config, tokens=query.tokens_at(params), params=params)
+    terms = ranking.evaluate(config, tokens=tokens_by_hand(config, query, params), params=params)
     return float(sum(terms.values())) + preference_by_hand(config, query)
+
+
+def tokens_by_hand(config: DIYConfig, query: Query, params: int) -> int:
+    """The tokens of one shape: what its budget of FLOPs or of time buys, or those of the query."""
+    seq_len = query.recipe.seq_len
+    if query.train_flops:
+        lookups = 0 if config.tie_embeddings else config.vocab_size * config.hidden_size
+        weights = counts.total(config) - counts.count(config)["norm"] - lookups
+        scores = config.num_layers * config.num_heads * config.head_dim * seq_len
+        return max(1, query.train_flops // (6 * weights + 12 * scores))
+    if query.train_days and query.device:
+        times = 2**19 // query.recipe.tokens  # micro-batches of an optimizer step
+        step = step_time.step_seconds(config, query.recipe, query.device, accumulation=times)
+        return max(1, int(query.train_days * 86_400 / step * times * query.recipe.tokens))
+    return query.tokens_at(params)
 
 
 def preference_by_hand(config: DIYConfig, query: Query) -> float:
     """What the preference charges, from the law's slopes by finite differences and the scalar memory report."""
+    if query.prefer == "quality":
+        return 0.0
     size = query.target_params or (query.vram_bytes or 0) // 16
     recipe = query.recipe
     shares = {"quality": (0, 0), "speed": (1, 0), "memory": (0, 1), "balanced": (0.5, 0.5)}[query.prefer]
@@ -45,7 +64,7 @@ def preference_by_hand(config: DIYConfig, query: Query) -> float:
         most = memory.max_micro_batch(config, recipe, query.vram_bytes or 0)
         timed = max([1, *(number for number in (2, 3, 4, 6, 8, 12, 16, 24, 32) if number <= most)])
     seconds = ranking.relative_step_time(config, recipe.seq_len, timed) * recipe.micro_batch / timed
-    arithmetic = 6 * size * recipe.seq_len * recipe.micro_batch / 2e14
+    arithmetic = 6 * size * recipe.seq_len * recipe.micro_batch / (312e12 * step_time.fitted().products)
     peak = memory.report(config, recipe).peak_bytes
     return float(
         shares[0] * slope("tokens", size, query.tokens_at(size)) * math.log(seconds / arithmetic)
@@ -137,6 +156,33 @@ def test_solve_without_a_target_is_the_brute_force(
         prefer=prefer,
         tokens_per_param=tokens_per_param,
         largest_micro_batch=largest,
+    )
+    try:
+        solution = solve(query)
+    except QueryError:
+        assert next(brute_force.shapes(query), None) is None
+        return
+    check_against_brute_force(query, solution)
+
+
+@settings(max_examples=60)
+@given(
+    small_queries(),
+    st.sampled_from([None, 700 * 2**20, 900 * 2**20]),
+    st.booleans(),
+    st.sampled_from([{"train_flops": 10**13}, {"train_flops": 10**16}, {"train_days": 0.01}, {"train_days": 3.0}]),
+    st.sampled_from(["quality", "memory"]),
+)
+def test_solve_within_flops_or_days_is_the_brute_force(
+    query: Query, vram: int | None, targeted: bool, budget: dict[str, Any], prefer: Prefer
+) -> None:
+    query = replace(
+        query,
+        target_params=query.target_params if targeted else None,
+        vram_bytes=vram or (None if targeted or "train_flops" in budget else 2**30),
+        device=device("rtx4090"),
+        prefer="quality" if vram is None else prefer,
+        **budget,
     )
     try:
         solution = solve(query)
@@ -326,8 +372,8 @@ def test_a_preference_gets_what_it_pays_for(words: dict[str, Any]) -> None:
 
 
 def test_speed_is_judged_at_the_micro_batch_that_fits() -> None:
-    """Launches of kernels, which depth pays for, weigh less in a larger micro-batch."""
-    words = {"target": "500M", "vram": "24GB", "prefer": "speed", "tokens_per_param": 20}
+    """Launches of kernels, which depth pays for, outlast the work of a short micro-batch, not that of a large one."""
+    words = {"target": "500M", "vram": "24GB", "prefer": "speed", "tokens_per_param": 20, "seq": 512}
     one, largest = (solve(Query.parse(**words, micro_batch=number)).candidates[0] for number in (1, "max"))
     assert largest.memory.recipe.micro_batch > 4
     assert largest.config.num_layers > one.config.num_layers

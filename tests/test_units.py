@@ -16,6 +16,7 @@ from solver.units import (
     exact_bytes,
     exact_count,
     parse_bytes,
+    parse_flops,
     parse_params,
     parse_tolerance,
     short_bytes,
@@ -157,3 +158,14 @@ def test_short_bytes_read_back_within_their_precision(value: int) -> None:
     size = BYTE_UNITS[unit.upper()]
     assert float(number) < 1000
     assert abs(float(number) * size - value) <= 0.5000001 * size / 10**decimals
+
+
+@pytest.mark.parametrize(("text", "value"), [("1e20", 10**20), ("6.5e19", 65 * 10**18), ("7", 7), ("1_000", 1000)])
+def test_flops_are_read_exactly(text: str, value: int) -> None:
+    assert parse_flops(text) == value
+
+
+@pytest.mark.parametrize("text", ["0", "-1e20", "1.5", "1e31", "abc", "", "1e20F", "nan"])
+def test_what_is_no_number_of_flops(text: str) -> None:
+    with pytest.raises(UnitError, match="flops="):
+        parse_flops(text)

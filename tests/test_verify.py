@@ -23,6 +23,7 @@ from diymodel import DIYConfig
 from solver import Query, Recipe, Solution, counts, solve
 from solver.errors import DeviceError, RecipeError
 from solver.memory import report
+from solver.verify import card as card_reader
 from solver.verify import trial as trial_module
 from solver.verify import verification, verify_candidates, verify_config
 from solver.verify.count import count_on_meta, differences
@@ -539,6 +540,35 @@ def test_each_candidate_has_its_own_result(card: Any) -> None:
     assert [trial.config for trial in asked] == [candidate.config for candidate in found.candidates[:3]]
     assert [trial.recipe for trial in asked] == [candidate.memory.recipe for candidate in found.candidates[:3]]
     assert replace(verified, candidates=found.candidates) == found, "nothing but the candidates may change"
+
+
+def test_a_measured_speed_replaces_the_estimate_of_the_same_card_only(card: Any) -> None:
+    for asked_about, speed in (("h100", "measured"), ("rtx4090", "estimated")):
+        query = Query.parse(target="3M", tolerance="5%", gpu=asked_about, tokens="1B", seq=64, gpus=2, top=1, price=3)
+        found = solve(query)
+        alone = outcome(
+            device="cuda: NVIDIA H100 80GB HBM3",
+            peak_bytes=report(found.candidates[0].config, replace(query.recipe, gpus=1)).peak_bytes,
+        )
+        card([alone])
+        verified = verify_candidates(found, 1).candidates[0]
+        assert verified.verification is not None
+        assert verified.verification.measured is not None
+        assert "one card by itself" in verified.verification.note
+        assert verified.verification.agrees
+        assert verified.training is not None
+        assert verified.training.speed == speed
+        if speed == "measured":
+            of_one = verified.verification.measured["tokens_per_second"]
+            assert of_one < (verified.training.tokens_per_second or 0) <= 2 * of_one
+            assert verified.training.cost == pytest.approx(3 * 2 * (verified.training.seconds or 0) / 3600)
+
+
+@pytest.mark.usefixtures("bare")
+def test_the_card_that_is_here_cannot_be_read_where_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(card_reader, "accelerator", no_accelerator)
+    with pytest.raises(DeviceError, match="torch finds no accelerator on this machine; name a card"):
+        card_reader.read_card()
 
 
 def test_an_interrupt_keeps_what_is_verified(card: Any) -> None:

@@ -171,6 +171,7 @@ def _setting(shape: Shape, recipe: Recipe) -> Setting:
         one_sequence=recipe.micro_batch == 1 and (views or not train),
         one_head=H == 1 and (views or recipe.profile == "hf"),
         one_kv_head=K == 1 and (views or recipe.profile == "hf"),
+        replicated=recipe.gpus > 1,
     )
 
 

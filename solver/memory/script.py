@@ -62,6 +62,8 @@ def resident(s: Setting) -> dict[Entry, Count]:
     ledger = Ledger()
     for size, count, per_layer in weight_tensors(s):
         ledger.add("weights", size, count, per_layer)
+        if s.replicated:
+            ledger.add("gradients", size, count, per_layer)
         if not s.infer:
             states = STATES[s.optimizer]
             ledger.add("optimizer", size, states * count, states * per_layer)

@@ -40,6 +40,8 @@ class Setting:
     """The same, where attention copies what it cannot view."""
     one_head: bool
     one_kv_head: bool
+    replicated: bool = False
+    """Data parallel: DistributedDataParallel holds a copy of every gradient in its buckets, always."""
     one_token: bool = False
     """A pass over a single token: decoding, or a prompt of one."""
 

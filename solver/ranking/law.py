@@ -33,6 +33,9 @@ COEFFICIENTS = Path(__file__).with_name("coefficients.json")
 WEIGHTS_PER_SQUARE_WIDTH = 15
 """A Gemstones layer: gated MLP of 4 w (12 w^2 weights), attention with two query heads per kv head (3 w^2)."""
 
+FITTED_PARAMS, FITTED_TOKENS = (48_000_000, 2_008_000_000), (1_600_000_000, 350_000_000_000)
+"""Sizes and training tokens of the runs that it is fitted on; beyond, it extrapolates."""
+
 Number = Any
 """A float or int, or a numpy array of them."""
 
@@ -122,6 +125,11 @@ def predicted_loss(
         + np.exp(c.params_scale - c.params_exponent * np.log(params))
         + np.exp(c.tokens_scale - c.tokens_exponent * np.log(tokens) + c.depth_learning * slow)
     )
+
+
+def is_extrapolated(*, params: int, tokens: int) -> bool:
+    """Whether a size or a number of tokens lies outside of what the law is fitted on."""
+    return not (FITTED_PARAMS[0] <= params <= FITTED_PARAMS[1] and FITTED_TOKENS[0] <= tokens <= FITTED_TOKENS[1])
 
 
 def nats_per_log_tokens(*, layers: Number, tokens: Number) -> Number:

@@ -9,6 +9,7 @@ from solver.solution import Solution
 
 if TYPE_CHECKING:
     from diymodel.config import DIYConfig
+    from solver.card import Card, Comparison
     from solver.devices import Device
     from solver.families import Architecture
     from solver.memory.budget import MemoryReport
@@ -194,7 +195,38 @@ class PresetsAnswer:
         return {"schema": "diysolve.presets/1", "presets": presets}
 
 
+@dataclass(frozen=True, slots=True)
+class ExplainAnswer:
+    """`diysolve explain`."""
+
+    card: Card
+    sources: bool = False
+    """Whether every figure's formula and source are shown; the JSON has them always."""
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"schema": "diysolve.explain/1", **self.card.to_dict()}
+
+
+@dataclass(frozen=True, slots=True)
+class CompareAnswer:
+    """`diysolve compare`."""
+
+    comparison: Comparison
+
+    def to_dict(self) -> dict[str, Any]:
+        return self.comparison.to_dict()
+
+
 Answer = (
-    Solution | CountAnswer | MemoryAnswer | VerifyAnswer | RankAnswer | ExportAnswer | DevicesAnswer | PresetsAnswer
+    Solution
+    | CountAnswer
+    | MemoryAnswer
+    | VerifyAnswer
+    | RankAnswer
+    | ExportAnswer
+    | DevicesAnswer
+    | PresetsAnswer
+    | ExplainAnswer
+    | CompareAnswer
 )
 """Whatever a command has found."""

@@ -11,6 +11,7 @@ from functools import singledispatch
 from typing import Any, Literal
 
 from diymodel.config import DIYConfig
+from solver.compute.plan import Training
 from solver.counts import MORE_COMPONENTS
 from solver.families import Dimensions
 from solver.memory.budget import MemoryReport
@@ -31,6 +32,9 @@ from solver.units import GIB, exact_count, short_bytes, short_count
 
 NONE = "-"
 """What stands where there is nothing."""
+
+UNKNOWN = "?"
+"""What stands where a figure is not known."""
 
 TIED = "="
 """The mark of a candidate that the law cannot tell from rank 1."""
@@ -84,12 +88,26 @@ def _solution(answer: Solution) -> Page:
     if answer.status is Status.INFEASIBLE:
         blocks += [answer.message, *_nearest(answer)]
     else:
-        blocks += [_candidates(answer), f"Memory is predicted. {IN_NATS}"]
+        blocks += [_candidates(answer), f"Memory is predicted. {_days_line(answer)}{IN_NATS}"]
+        blocks += [f"{answer.caution}."] if answer.caution else []
         blocks += [f"Binding constraint: {answer.binding}."] if answer.binding else []
         blocks += _verifications(answer.candidates)
     if answer.explanation:
         blocks += _explanation(answer.explanation)
     return [*blocks, _stats_line(answer)]
+
+
+def _days_line(answer: Solution) -> str:
+    """Whence the days are."""
+    runs = [candidate.training for candidate in answer.candidates if candidate.training]
+    if not runs or not answer.query.device:
+        return ""
+    measured = sum(run.speed == "measured" for run in runs)
+    title = answer.query.device.title
+    if measured == len(runs):
+        return f"Days are those of the measured step on {title}. "
+    mixed = f", and measured for the first {measured}" if measured else ""
+    return f"Days are estimated for {title}{mixed}. "
 
 
 def _query_line(query: Query) -> str:
@@ -98,7 +116,11 @@ def _query_line(query: Query) -> str:
         wanted.append(f"target {exact_count(query.target_params)} within {100 * query.tolerance:g}%")
     if query.vram_bytes is not None:
         wanted.append(f"budget {both_bytes(query.vram_bytes)}")
-    if query.tokens_per_param is not None:
+    if query.train_days is not None:
+        wanted.append(f"{query.train_days:g} days of training on {query.device.title if query.device else NONE}")
+    elif query.train_flops is not None:
+        wanted.append(f"{query.train_flops:.3g} training FLOPs")
+    elif query.tokens_per_param is not None:
         wanted.append(f"{query.tokens_per_param:g} tokens a parameter")
     else:
         wanted.append(f"{exact_count(query.tokens or DEFAULT_TOKENS)} tokens")
@@ -124,6 +146,8 @@ def recipe_line(recipe: Recipe, micro_batch: str = "") -> str:
         words += [recipe.optimizer, f"checkpointing {recipe.checkpointing}", f"{recipe.loss} loss"]
     sequences = micro_batch or f"micro-batch {recipe.micro_batch}"
     words += [f"{recipe.attention} attention", f"{sequences} of {recipe.seq_len:,} tokens"]
+    if recipe.gpus > 1:
+        words.append(f"{recipe.gpus} cards in data parallel")
     if recipe.mode == "infer":
         words.append(f"prompt of {recipe.prompt_len:,}")
     if recipe.profile == "hf":
@@ -157,9 +181,12 @@ def _candidates(answer: Solution) -> Grid:
         Column("params"),
         Column("off target"),
         Column("micro- batch"),
-        Column("peak GiB"),
+        Column("peak GiB", optional=True),
         Column("device GiB"),
         Column("verdict", "word"),
+        Column("tokens"),
+        Column("days"),
+        Column("cost", optional=True),
         Column("loss"),
         Column("score", optional=True),
         Column("step time", optional=True),
@@ -179,11 +206,19 @@ def _candidate_cells(candidate: Candidate, own_batch: bool) -> list[str]:
         gib(candidate.memory.peak_bytes),
         gib(candidate.memory.device_bytes),
         candidate.memory.verdict or NONE,
+        *_run_cells(candidate.training),
         f"{candidate.score.predicted_loss:.4f}",
         f"{candidate.score.total:.4f}",
         f"{candidate.relative_step_time:.2f}",
         "yes" if candidate.pareto else NONE,
     ]
+
+
+def _run_cells(run: Training | None) -> list[str]:
+    """Tokens, days and cost of a training run."""
+    if run is None:
+        return [NONE, NONE, NONE]
+    return [short_count(run.tokens), _number(run.days, ",.3g"), _number(run.cost, ",.0f")]
 
 
 def _rank(rank: int, tie: bool) -> str:
@@ -356,9 +391,13 @@ def _count(answer: CountAnswer) -> Page:
 
 @page.register(MemoryAnswer)
 def _memory(answer: MemoryAnswer) -> Page:
-    report = answer.report
+    head = f"{answer.source}: {shape_line(answer.config)}\nRecipe: {recipe_line(answer.report.recipe)}"
+    return [head, *memory_page(answer.report)]
+
+
+def memory_page(report: MemoryReport) -> Page:
+    """Moments and parts, the verdict, what would make it fit."""
     blocks: list[str | Grid] = [
-        f"{answer.source}: {shape_line(answer.config)}\nRecipe: {recipe_line(report.recipe)}",
         _moments(report.moments, report.binding),
         f"Peak {short_bytes(report.peak_bytes)} at {report.binding}, "
         f"{short_bytes(report.allocated_bytes)} as the allocator counts it; "
@@ -474,16 +513,34 @@ def _export(answer: ExportAnswer) -> Page:
 def _devices(answer: DevicesAnswer) -> Page:
     columns = (
         Column("name", "word"),
-        Column("card", "word"),
-        Column("GB"),
+        Column("card", "word", optional=True),
+        Column("GB", optional=True),
         Column("GiB"),
+        Column("GB/s"),
+        *(Column(f"{dtype} TFLOP/s") for dtype in ("bf16", "fp16", "tf32", "fp32")),
         Column("source", "text"),
     )
     rows = [
-        [card.name, card.title, f"{card.memory_bytes / 1e9:.2f}", gib(card.memory_bytes), card.source]
+        [
+            card.name,
+            card.title,
+            f"{card.memory_bytes / 1e9:.2f}",
+            gib(card.memory_bytes),
+            UNKNOWN if card.bytes_per_second is None else f"{card.bytes_per_second / 1e9:,.0f}",
+            *(
+                UNKNOWN if peak is None else f"{peak / 1e12:,.1f}"
+                for peak in (card.bf16_flops, card.fp16_flops, card.tf32_flops, card.fp32_flops)
+            ),
+            f"{card.source}; {card.speed_source}",
+        ]
         for card in answer.devices
     ]
-    return [_grid("", columns, rows), "Give a name as --gpu, or any other size as --vram."]
+    return [
+        _grid("", columns, rows),
+        "Peaks are dense and with sums in float32. "
+        f"{UNKNOWN}: not known, or the card has no such arithmetic; no time is estimated with it.",
+        "Give a name as --gpu, auto for the card that is here, or any other size as --vram.",
+    ]
 
 
 @page.register(PresetsAnswer)

@@ -10,10 +10,14 @@ from dataclasses import asdict
 from functools import singledispatch
 from typing import Any
 
+from solver.card import Card
+from solver.compute.plan import Training
 from solver.report.answers import (
     Answer,
+    CompareAnswer,
     CountAnswer,
     DevicesAnswer,
+    ExplainAnswer,
     ExportAnswer,
     MemoryAnswer,
     PresetsAnswer,
@@ -97,7 +101,19 @@ def _candidate(candidate: Candidate) -> Record:
         **{f"term_{term}": value for term, value in candidate.score.terms.items()},
         "relative_step_time": candidate.relative_step_time,
         "pareto": candidate.pareto,
+        **(_run(candidate.training) if candidate.training else {}),
         **(_verification(candidate.verification) if candidate.verification else {}),
+    }
+
+
+def _run(run: Training) -> Record:
+    return {
+        "train_tokens": run.tokens,
+        "train_flops": run.flops,
+        "train_days": run.days,
+        "train_cost": run.cost,
+        "train_tokens_per_second": run.tokens_per_second,
+        "train_speed": run.speed,
     }
 
 
@@ -205,3 +221,30 @@ def _presets(answer: PresetsAnswer) -> Sequence[Record]:
          **asdict(known.shape), "model_type": known.model_type}
         for model, known in answer.published
     ]  # fmt: skip
+
+
+@records.register(ExplainAnswer)
+def _explain(answer: ExplainAnswer) -> Sequence[Record]:
+    return [_card(answer.card)]
+
+
+@records.register(CompareAnswer)
+def _compare(answer: CompareAnswer) -> Sequence[Record]:
+    return [_card(card) for card in answer.comparison.cards]
+
+
+def _card(card: Card) -> Record:
+    return {
+        "source": card.source,
+        **card.config.to_dict(),
+        **{f"params_{component}": value for component, value in card.params.items()},
+        "params_layer": card.layer.params,
+        "size_class": card.size_class.name,
+        "flops_per_token": card.work.model,
+        "hardware_flops_per_token": card.work.hardware,
+        "peak_bytes": card.memory.peak_bytes,
+        "device_bytes": card.memory.device_bytes,
+        "verdict": card.memory.verdict,
+        "predicted_loss": card.predicted_loss,
+        **(_run(card.training) if card.training else {}),
+    }

@@ -12,15 +12,17 @@ from numpy.typing import NDArray
 
 from diymodel.config import DIYConfig
 from solver import counts, memory, ranking
+from solver.compute.plan import Training, training
+from solver.compute.step_time import is_known
 from solver.lattice import Shapes, lattice
 from solver.memory.budget import MemoryReport
 from solver.query import Query
-from solver.ranking import Score
+from solver.ranking import Score, law
 from solver.ranking.total import Floats, total
 from solver.recipe import Recipe
 from solver.search.binding import binding
 from solver.search.misses import infeasible
-from solver.search.order import preferred, regime
+from solver.search.order import preferred, regime, spends
 from solver.search.passes import search
 from solver.solution import Binding, Candidate, Solution, Stats, Status
 from solver.units import short_bytes
@@ -55,6 +57,7 @@ def solve(query: Query) -> Solution:
         stats=replace(stats, seconds=time.perf_counter() - started),
         candidates=candidates,
         binding=bound,
+        caution=_caution(candidates[0], query),
     )
 
 
@@ -103,9 +106,26 @@ def _candidates(shapes: Shapes, query: Query) -> tuple[Candidate, ...]:
                 score=score,
                 relative_step_time=float(times[row] / times[0]),
                 pareto=bool(front[row]),
+                training=_training(config, report.recipe, query),
             )
         )
     return tuple(candidates)
+
+
+def _training(config: DIYConfig, recipe: Recipe, query: Query) -> Training | None:
+    """The run at the query's tokens; None where it neither has a budget for it nor a card whose speed is known."""
+    card = query.device if query.device and is_known(query.device, recipe) else None
+    if recipe.mode != "train" or not (card or spends(query)):
+        return None
+    return training(config, recipe, int(regime(config, query)["tokens"]), card=card, price=query.price)
+
+
+def _caution(first: Candidate, query: Query) -> str:
+    """Where a budget of time or FLOPs leads the law out of what it is fitted on."""
+    run = first.training
+    if not (run and spends(query)) or not law.is_extrapolated(params=first.params["total"], tokens=run.tokens):
+        return ""
+    return "The law extrapolates here: it is fitted on 48M to 2B params and 1.6B to 350B tokens"
 
 
 def _recipe(config: DIYConfig, query: Query) -> Recipe:

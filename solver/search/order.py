@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from math import isqrt
 from typing import Any
 
 import numpy as np
 
 from solver import counts, memory, ranking
+from solver.compute.plan import SECONDS_PER_DAY, tokens_in_flops, tokens_in_seconds
+from solver.compute.tokens import RULE_OF_THUMB
 from solver.lattice import Ints, Shapes
 from solver.query import Query
 from solver.ranking.law import Number
@@ -36,19 +39,38 @@ def lower_bounds(shapes: Shapes, shallowest: Ints, query: Query) -> Floats:
     More layers add params and width, but they learn more slowly, take longer and need more memory: the bound gains as
     much as the deepest and pays as little as the shallowest.
     """
-    gained = ranking.evaluate(shapes, **regime(shapes, query), learning_layers=shallowest)
-    return total({**gained, **preferred(with_layers(shapes, shallowest), query)})
+    least = with_layers(shapes, shallowest)
+    scored = regime(shapes, query)
+    if spends(query):  # what a budget trains the shallowest on
+        scored["tokens"] = regime(least, query)["tokens"]
+    gained = ranking.evaluate(shapes, **scored, learning_layers=shallowest)
+    return total({**gained, **preferred(least, query)})
 
 
 def regime(shapes: Any, query: Query) -> dict[str, Any]:
     """The tokens and the size to score at; the target's size, so that overshooting it gains nothing."""
     target = query.target_params
-    if target is not None:
-        return {"tokens": query.tokens_at(target), "params": target}
-    params = counts.total(shapes)
-    ratio = query.tokens_per_param
-    tokens = query.tokens_at(0) if ratio is None else np.maximum(np.round(ratio * params), 1)
+    params = counts.total(shapes) if target is None else target
+    if spends(query):
+        tokens: Any = np.maximum(np.floor(_bought(shapes, query)), 1.0)
+    elif target is None and query.tokens_per_param is not None:
+        tokens = np.maximum(np.round(query.tokens_per_param * params), 1)
+    else:
+        tokens = query.tokens_at(0 if target is None else target)
     return {"tokens": tokens, "params": params}
+
+
+def spends(query: Query) -> bool:
+    """Whether each shape has tokens of its own, those that a budget of FLOPs or of time trains it on."""
+    return query.train_flops is not None or query.train_days is not None
+
+
+def _bought(shapes: Any, query: Query) -> Any:
+    if query.train_flops is not None:
+        return tokens_in_flops(shapes, query.recipe, query.train_flops)
+    assert query.device is not None  # the query has checked it
+    seconds = (query.train_days or 0) * SECONDS_PER_DAY
+    return tokens_in_seconds(shapes, query.recipe, query.device, seconds)
 
 
 def preferred(shapes: Any, query: Query, price: ranking.Preference | None = None) -> dict[str, Floats]:
@@ -60,8 +82,10 @@ def preferred(shapes: Any, query: Query, price: ranking.Preference | None = None
 
 
 def prices(query: Query) -> ranking.Preference:
-    """What the query's preference charges: at its target, or without one at the size whose states fill the budget."""
-    size = query.target_params or max(1, (query.vram_bytes or 0) // STATE_BYTES)
+    """What the query's preference charges: at its target, or without one at the size whose states fill the budget; with
+    FLOPs alone at the size that they train on 20 tokens a param."""
+    size = query.target_params or (query.vram_bytes or 0) // STATE_BYTES
+    size = size or max(1, isqrt((query.train_flops or 0) // (6 * RULE_OF_THUMB)))
     return ranking.preference(query.prefer, params=size, tokens=query.tokens_at(size), step_tokens=query.recipe.tokens)
 
 

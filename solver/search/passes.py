@@ -108,8 +108,13 @@ def _best_of_depths(rows: Shapes, last: Ints, layers: Ints, query: Query) -> Sha
 
 
 def deepest_that_fit(grid: Lattice, query: Query) -> Iterator[tuple[Shapes, Ints]]:
-    """Every column and intermediate size with the index of the largest admissible number of layers that fits, or -1."""
-    most_bytes = memory.largest_allocation(query.vram_bytes or 0)
+    """Every column and intermediate size with the index of the largest admissible number of layers that fits, or -1.
+    Without a budget of memory that is the deepest there is."""
+    if query.vram_bytes is None:
+        for shapes in grid.widths_at_one_layer():
+            yield shapes, np.full(len(shapes), len(grid.layers) - 1)
+        return
+    most_bytes = memory.largest_allocation(query.vram_bytes)
     for shapes in grid.widths_at_one_layer():
         deepest = memory.most_layers(shapes, query.recipe, most_bytes)
         yield shapes, np.searchsorted(grid.layers, deepest, side="right") - 1

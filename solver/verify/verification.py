@@ -9,8 +9,11 @@ from typing import NamedTuple
 
 from diymodel.config import DIYConfig
 from solver import counts
+from solver.compute.plan import parallel_share, training
+from solver.devices import recognise
 from solver.errors import DeviceError, RecipeError, did_you_mean
 from solver.memory import MemoryReport, report
+from solver.query import Query
 from solver.recipe import Optimizer, Recipe
 from solver.solution import Candidate, Solution, Verification
 from solver.units import short_bytes
@@ -25,6 +28,7 @@ DEVICES = ("auto", "cuda", "xpu", "mps", "cpu", "meta")
 
 NO_GPU = "not measured (no GPU)"
 COUNTED = "counted only"
+ALONE = "one card by itself, without the buckets of data parallel"
 EIGHT_BITS = "not simulated (bitsandbytes' kernels run on a GPU only)"
 
 CPU_STEP_PARAMS = 50_000_000
@@ -58,14 +62,14 @@ def verify_config(
         RecipeError: a sequence longer than the config's max_seq_len, 16-mixed on the CPU, the profile hf without
             transformers or for a config that it has no model of.
     """
-    memory = report(config, recipe, budget_bytes)
+    memory = report(config, replace(recipe, gpus=1), budget_bytes)  # what is built here stands on one card
     if recipe.profile == "hf":
         huggingface.require_transformers()
     place = find_device(device)
     if place == "cpu":
         require_cpu(config, recipe, memory_bytes_limit)
     predicted = counts.count(config)
-    plan = _plan(config, recipe, place, asked=device)
+    plan = _alone(_plan(config, recipe, place, asked=device), recipe)
     if device == "auto" and place == "meta" and predicted["total"] <= CPU_STEP_PARAMS:
         plan = _unasked_plan(config, recipe, memory_bytes_limit) or plan
     return _verify(config, memory, predicted, plan)
@@ -101,13 +105,35 @@ def verify_candidates(
     verified: list[Candidate] = []
     try:
         for candidate in chosen:
-            plan = _plan(candidate.config, candidate.memory.recipe, place, asked=device)
-            verification = _verify(candidate.config, candidate.memory, candidate.params, plan)
-            verified.append(replace(candidate, verification=verification))
+            recipe = candidate.memory.recipe
+            plan = _alone(_plan(candidate.config, recipe, place, asked=device), recipe)
+            memory = on_one_card(candidate.config, candidate.memory)
+            verification = _verify(candidate.config, memory, candidate.params, plan)
+            verified.append(with_measured_speed(replace(candidate, verification=verification), solution.query))
             progress(len(verified), len(chosen))
     except KeyboardInterrupt:
         pass  # the results so far are worth more than the news
     return replace(solution, candidates=(*verified, *solution.candidates[len(verified) :]))
+
+
+def on_one_card(config: DIYConfig, memory: MemoryReport) -> MemoryReport:
+    """What is predicted for a step that one card takes by itself, without the buckets of data parallel."""
+    if memory.recipe.gpus == 1:
+        return memory
+    return report(config, replace(memory.recipe, gpus=1), memory.budget_bytes)
+
+
+def with_measured_speed(candidate: Candidate, query: Query) -> Candidate:
+    """The candidate's training time from the measured step, where that was taken on the card that was asked about."""
+    done, run = candidate.verification, candidate.training
+    if not (done and done.measured and done.measured["tokens_per_second"] and run and query.device):
+        return candidate
+    if recognise(done.device.partition(": ")[2], query.device.memory_bytes).name != query.device.name:
+        return candidate
+    recipe = candidate.memory.recipe
+    of_all = done.measured["tokens_per_second"] * recipe.gpus * parallel_share(recipe)
+    measured = training(candidate.config, recipe, run.tokens, card=query.device, measured=of_all, price=query.price)
+    return replace(candidate, training=measured)
 
 
 def find_device(device: str) -> str:
@@ -196,6 +222,13 @@ def _plan(config: DIYConfig, recipe: Recipe, place: str, *, asked: str) -> _Plan
     if eight_bits and find_spec("bitsandbytes") is None:
         return _Plan(None, "not measured: bitsandbytes is not installed", not_simulated=eight_bits)
     return _Plan(Trial(config=config, recipe=recipe, device=place), "", not_simulated=eight_bits)
+
+
+def _alone(plan: _Plan, recipe: Recipe) -> _Plan:
+    """The plan with the news that what is built is one card's share of a data-parallel run."""
+    if recipe.gpus == 1:
+        return plan
+    return plan._replace(note="; ".join(filter(None, (plan.note, ALONE))))
 
 
 def _unasked_plan(config: DIYConfig, recipe: Recipe, limit: int | None) -> _Plan | None:

@@ -1,0 +1,150 @@
+"""A training run: tokens, steps, FLOPs, days and money of one config, or of columns of shapes.
+
+    D tokens   s tokens per second   C training FLOPs
+
+A budget of tokens, of FLOPs or of time says the same thing in three ways: D = C / FLOPs per token = s * seconds. FLOPs
+are those of the model, forward and backward, with the whole square of attention and nothing that is recomputed
+(`solver.compute.flops`); seconds come from the estimate of `solver.compute.step_time`, or from a measurement.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from solver import counts
+from solver.compute import flops
+from solver.compute.step_time import DATA_PARALLEL_SHARE, Number, micro_batch_seconds, optimizer_seconds
+from solver.compute.tokens import regime
+from solver.devices import DTYPES, Device
+from solver.recipe import Recipe
+
+BATCH_TOKENS = 2**19
+"""Tokens of an optimizer step, over all micro-batches and cards: the 0.5M of GPT-3's models up to 760M params (Brown et
+al. 2020, arXiv:2005.14165, table 2.1). Larger models take more; it decides the number of steps, and little of the time.
+"""
+
+SECONDS_PER_DAY, SECONDS_PER_HOUR = 86_400, 3_600
+
+Speed = Literal["estimated", "measured"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Training:
+    """The run of one config. What depends on a card is None without one."""
+
+    tokens: int
+    tokens_per_param: float
+    regime: str
+    """under-trained, compute-optimal or over-trained, by the replication of Chinchilla's law."""
+    batch_tokens: int
+    """Tokens of an optimizer step: micro-batch * accumulation * cards."""
+    accumulation: int
+    """Micro-batches of a step on each card."""
+    steps: int
+    flops_per_token: int
+    """Of the model: forward and backward."""
+    flops: int
+    device: str | None = None
+    gpus: int = 1
+    speed: Speed | None = None
+    """Where the tokens per second come from."""
+    tokens_per_second: float | None = None
+    """Of all cards together."""
+    seconds: float | None = None
+    mfu: float | None = None
+    hfu: float | None = None
+    """Utilisations as PaLM defines them."""
+    cost: float | None = None
+    """In the currency of the price."""
+
+    @property
+    def days(self) -> float | None:
+        return None if self.seconds is None else self.seconds / SECONDS_PER_DAY
+
+    def to_dict(self) -> dict[str, Any]:
+        return {**asdict(self), "days": self.days}
+
+
+def accumulation(recipe: Recipe) -> int:
+    """Micro-batches of an optimizer step on each card: as many as make BATCH_TOKENS."""
+    return max(1, round(BATCH_TOKENS / (recipe.tokens * recipe.gpus)))
+
+
+def parallel_share(recipe: Recipe) -> float:
+    """Tokens/s of each card against one alone. Gradients are exchanged once a step, so that accumulation hides it."""
+    if recipe.gpus == 1:
+        return 1.0
+    exchange = 1 / DATA_PARALLEL_SHARE - 1
+    return 1 / (1 + exchange / accumulation(recipe))
+
+
+def tokens_per_second(shape: Any, recipe: Recipe, card: Device) -> Number:
+    """Estimated tokens per second of all cards, at BATCH_TOKENS a step.
+
+    Raises:
+        RecipeError: the recipe does not train.
+        DeviceError: the card's peak in this precision or its bandwidth is not known.
+    """
+    steps = accumulation(recipe)
+    seconds = steps * micro_batch_seconds(shape, recipe, card) + optimizer_seconds(shape, recipe, card)
+    return recipe.gpus * parallel_share(recipe) * steps * recipe.tokens / seconds
+
+
+def tokens_in_flops(shape: Any, recipe: Recipe, budget: float) -> Number:
+    """Tokens that so many FLOPs train a model on."""
+    return budget / flops.model_flops(shape, recipe.seq_len)
+
+
+def tokens_in_seconds(shape: Any, recipe: Recipe, card: Device, seconds: float) -> Number:
+    """Tokens that so much time trains a model on. Errors as `tokens_per_second`."""
+    return seconds * tokens_per_second(shape, recipe, card)
+
+
+def training(
+    shape: Any,
+    recipe: Recipe,
+    tokens: int,
+    *,
+    card: Device | None = None,
+    measured: float | None = None,
+    price: float | None = None,
+) -> Training:
+    """The run of one config over so many tokens.
+
+    Args:
+        measured: tokens per second of all cards, in place of the estimate.
+        price: of one card for an hour.
+
+    Raises:
+        RecipeError, DeviceError: as `tokens_per_second`, where a card is given and nothing measured.
+    """
+    params = counts.total(shape)
+    batch = accumulation(recipe) * recipe.tokens * recipe.gpus
+    per_token = flops.model_flops(shape, recipe.seq_len)
+    plain: dict[str, Any] = {
+        "tokens": tokens,
+        "tokens_per_param": tokens / params,
+        "regime": regime(params, tokens),
+        "batch_tokens": batch,
+        "accumulation": accumulation(recipe),
+        "steps": math.ceil(tokens / batch),
+        "flops_per_token": per_token,
+        "flops": tokens * per_token,
+        "gpus": recipe.gpus,
+    }
+    if card is None and measured is None:
+        return Training(**plain)
+    rate = float(tokens_per_second(shape, recipe, card)) if measured is None and card else float(measured or 0)
+    seconds, peak = tokens / rate, getattr(card, f"{DTYPES[recipe.precision]}_flops", None)
+    return Training(
+        **plain,
+        device=card.name if card else None,
+        speed="estimated" if measured is None else "measured",
+        tokens_per_second=rate,
+        seconds=seconds,
+        mfu=flops.mfu(shape, recipe.seq_len, rate / recipe.gpus, peak) if peak else None,
+        hfu=flops.hfu(shape, recipe, rate / recipe.gpus, peak) if peak else None,
+        cost=None if price is None else price * recipe.gpus * seconds / SECONDS_PER_HOUR,
+    )

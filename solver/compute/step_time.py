@@ -1,0 +1,236 @@
+"""How long a training step takes on a card: the one place that says so.
+
+    t tokens of a micro-batch on one card   T tokens of a sequence   h hidden_size   f intermediate_size
+    H, K query and kv heads   d head_dim   L num_layers
+
+A pass over a layer is the sum of its matrix products, its attention and the traffic of what runs between them. A
+product takes the longer of its arithmetic, at a share of the card's peak, and its own traffic (Williams et al. 2009,
+the roofline), with sides rounded up to the tiles that tensor cores work in (Anthony et al. 2024, arXiv:2401.14489:
+128 outputs, inner sides in steps of 64). A step is three passes (the backward pass is two), one more over the layers
+with checkpointing, then the optimizer's traffic. Kernels are launched while others run, so the time of a step is a
+smooth maximum of the card's work and the host's.
+
+The shares are fitted by `benchmarks/fit_time.py` on published throughputs and kept in `efficiency.json`;
+`benchmarks/time_error.py` holds the result against others that were not fitted. The counts of values moved and of
+kernels are assumptions, of the size of our own model's. Whatever is not said here is not known of a card: its cooling,
+its power limit, a data loader that is too slow.
+
+`solver.ranking.speed` compares shapes by the same function, on a card of reference.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from solver import counts
+from solver.devices import DTYPES, Device
+from solver.errors import RecipeError
+from solver.recipe import Recipe
+
+EFFICIENCY = Path(__file__).with_name("efficiency.json")
+
+Number = Any
+"""A float or int, or a numpy array of them."""
+
+FORWARD_AND_BACKWARD = 3
+"""Passes of a step: the backward pass takes twice a forward (Kaplan et al. 2020, arXiv:2001.08361)."""
+
+TILE, DEPTH_TILE = 128, 64
+
+ELEMENTWISE_OF_HIDDEN, ELEMENTWISE_OF_INNER = 14, 4
+"""Values of width h, and of the products' outputs, that a token moves through memory between a layer's products: norms,
+rotary embedding, gate, residuals. Assumption."""
+
+KERNELS_PER_LAYER, LAUNCH_SECONDS = 40, 8e-6
+"""Kernels of a layer's forward pass without a compiler, and what the host takes for each. Assumption: torch's own
+overhead per operator is 5 to 10 microseconds on current hosts."""
+
+LOGIT_BYTES = 16
+"""Bytes that one logit moves in a pass: written in 16 bits, read and written in float32 by the loss."""
+
+OVERLAP = 4
+"""Exponent of the smooth maximum of the card's work and the host's: where both take as long, the step takes 19 % more.
+Assumption."""
+
+CAST_BYTES = 12
+"""Bytes a weight moves under autocast: read in float32 and written in 16 bits in the forward pass, its gradient the
+other way round in the backward."""
+
+OPTIMIZER_BYTES = {"adamw": 28, "adamw-foreach": 40, "adamw-8bit": 16, "sgd": 12, "sgd-momentum": 20}
+"""Bytes a float32 weight moves in the optimizer's step: weight, gradient and states read, weight and states written;
+torch's foreach AdamW makes temporaries besides (assumption). Half of it in bfloat16."""
+
+POWER_LIMITED = ("h100", "h200", "b200")
+"""Cards whose tensor cores draw more power than the card may at full speed, so that they reach a smaller share of their
+peak: Hopper and Blackwell for data centres. The fitted share is that of an H100; for the others it is assumed."""
+
+DATA_PARALLEL_SHARE = 0.76
+"""Tokens/s of each of N cards against one alone, in data parallel without gradient accumulation: 0.79 (TinyLlama 1.1B,
+8 A100, bf16: litgpt's table) and 0.74 (GPT-2 of 163M params, 4 A100: LLMs-from-scratch, chapter 5); the mean. Over PCIe
+without overlap it may be less: 0.54 is published for 3.4B params on 2 cards."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Efficiency:
+    """What is fitted."""
+
+    products: float
+    """Share of the 16-bit peak that large matrix products reach."""
+    products_power_limited: float
+    """The same on POWER_LIMITED cards."""
+    products_fp32: float
+    """The same of the float32 peak."""
+    fused_scores: float
+    """Share of the products' speed that fused attention reaches, over the half of the square that it computes."""
+    eager_values: float
+    """Values that attention written out moves through memory for each score, in a pass."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Software:
+    """How a model is written, against ours: others are slower between the products, and launch more kernels."""
+
+    traffic: float = 1.0
+    kernels: float = 1.0
+
+
+OURS = Software()
+
+
+@cache
+def fitted() -> Efficiency:
+    """The efficiency of the best fit."""
+    stored: dict[str, Any] = json.loads(EFFICIENCY.read_text())
+    return Efficiency(**stored["fitted"])
+
+
+def step_seconds(
+    shape: Any,
+    recipe: Recipe,
+    card: Device,
+    *,
+    accumulation: int = 1,
+    efficiency: Efficiency | None = None,
+    software: Software = OURS,
+) -> Number:
+    """Seconds of an optimizer step of `accumulation` micro-batches on one card: a float, or an array for columns.
+
+    Raises:
+        RecipeError: the recipe does not train.
+        DeviceError: the card's peak in this precision or its bandwidth is not known.
+    """
+    micro_batch = micro_batch_seconds(shape, recipe, card, efficiency=efficiency, software=software)
+    return accumulation * micro_batch + optimizer_seconds(shape, recipe, card)
+
+
+def is_known(card: Device, recipe: Recipe) -> bool:
+    """Whether a time can be estimated: the card's peak in the recipe's precision and its bandwidth are known."""
+    return card.bytes_per_second is not None and getattr(card, f"{DTYPES[recipe.precision]}_flops") is not None
+
+
+def optimizer_seconds(shape: Any, recipe: Recipe, card: Device) -> Number:
+    """Seconds of the optimizer's traffic alone."""
+    moved = OPTIMIZER_BYTES[recipe.optimizer] / (2 if recipe.precision == "bf16-true" else 1)
+    return moved * counts.total(shape) / card.bandwidth()
+
+
+def micro_batch_seconds(
+    shape: Any,
+    recipe: Recipe,
+    card: Device,
+    *,
+    micro_batch: Number = None,
+    efficiency: Efficiency | None = None,
+    software: Software = OURS,
+) -> Number:
+    """Seconds of forward and backward of one micro-batch. Errors as `step_seconds`.
+
+    `micro_batch` may be an array, one for each shape; by default it is the recipe's.
+    """
+    if recipe.mode != "train":
+        raise RecipeError("mode", recipe.mode, "step times are those of training; use mode train")
+    pace = _Pace.of(recipe, card, efficiency or fitted())
+    tokens = recipe.seq_len * (recipe.micro_batch if micro_batch is None else micro_batch)
+    layers, passes = shape.num_layers, FORWARD_AND_BACKWARD + (recipe.checkpointing == "full")
+    work = passes * layers * _layer(shape, recipe, tokens, pace, software.traffic)
+    work = work + (FORWARD_AND_BACKWARD + (recipe.loss == "chunked")) * _head(shape, tokens, pace)
+    if recipe.checkpointing == "full":  # the last product of a layer is not computed again
+        work = work - layers * pace.product(tokens, shape.intermediate_size, shape.hidden_size)
+    if recipe.precision.endswith("mixed"):
+        work = work + CAST_BYTES * counts.total(shape) / pace.bytes_per_second
+    host = passes * layers * software.kernels * KERNELS_PER_LAYER * LAUNCH_SECONDS
+    return (work**OVERLAP + host**OVERLAP) ** (1 / OVERLAP)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Pace:
+    """A card's speed under a recipe."""
+
+    flops_per_second: float
+    score_flops_per_second: float
+    bytes_per_second: float
+    value_bytes: int
+    eager_values: float
+
+    @classmethod
+    def of(cls, recipe: Recipe, card: Device, efficiency: Efficiency) -> _Pace:
+        single = DTYPES[recipe.precision] == "fp32"
+        share = efficiency.products_power_limited if card.name in POWER_LIMITED else efficiency.products
+        flops = card.peak_flops(recipe.precision) * (efficiency.products_fp32 if single else share)
+        return cls(
+            flops_per_second=flops,
+            score_flops_per_second=flops * efficiency.fused_scores,
+            bytes_per_second=card.bandwidth(),
+            value_bytes=4 if single else 2,
+            eager_values=efficiency.eager_values,
+        )
+
+    def product(self, rows: Number, inner: Number, outer: Number) -> Number:
+        """Seconds of one product of (rows, inner) with (inner, outer), sides rounded up to tiles."""
+        inner, outer = _round_up(inner, DEPTH_TILE), _round_up(outer, TILE)
+        arithmetic = 2.0 * rows * inner * outer / self.flops_per_second
+        return np.maximum(arithmetic, self.moving(rows * (inner + outer) + inner * outer))
+
+    def moving(self, values: Number) -> Number:
+        """Seconds in which so many values pass through memory."""
+        return self.value_bytes * values / self.bytes_per_second
+
+
+def _layer(shape: Any, recipe: Recipe, tokens: Number, pace: _Pace, traffic: float) -> Number:
+    """Seconds of a layer's forward pass."""
+    hidden, inner = shape.hidden_size, shape.intermediate_size
+    queries = shape.num_heads * shape.head_dim
+    fused = queries + 2 * shape.num_kv_heads * shape.head_dim
+    products = (
+        pace.product(tokens, hidden, fused)
+        + pace.product(tokens, queries, hidden)
+        + pace.product(tokens, hidden, 2 * inner)
+        + pace.product(tokens, inner, hidden)
+    )
+    moved = ELEMENTWISE_OF_HIDDEN * hidden + ELEMENTWISE_OF_INNER * (fused + 2 * inner)
+    return products + _scores(shape, recipe, tokens, pace) + traffic * pace.moving(tokens * moved)
+
+
+def _scores(shape: Any, recipe: Recipe, tokens: Number, pace: _Pace) -> Number:
+    """Seconds of attention itself: fused over half of the square, or written out over all of it."""
+    pairs = 1.0 * tokens * recipe.seq_len
+    queries = shape.num_heads * shape.head_dim
+    if recipe.attention == "sdpa":
+        return 2 * pairs * queries / pace.score_flops_per_second
+    return 4 * pairs * queries / pace.flops_per_second + pace.moving(pace.eager_values * pairs * shape.num_heads)
+
+
+def _head(shape: Any, tokens: Number, pace: _Pace) -> Number:
+    """Seconds of a forward pass of the output head and the loss."""
+    product = pace.product(tokens, shape.hidden_size, shape.vocab_size)
+    return product + LOGIT_BYTES * tokens * shape.vocab_size / pace.bytes_per_second
+
+
+def _round_up(side: Number, tile: int) -> Number:
+    return -(-side // tile) * tile

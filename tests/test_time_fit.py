@@ -1,0 +1,43 @@
+"""The calibration of step times: it gives what the engine loads, and rows that it has not seen lie near it."""
+
+from __future__ import annotations
+
+from dataclasses import astuple
+
+import numpy as np
+import pytest
+
+from benchmarks.fit_time import Run, calibration, fit, read, unpacked
+from benchmarks.time_error import GOAL, engine_errors
+from solver.compute.step_time import fitted
+
+
+@pytest.fixture(scope="module")
+def runs() -> list[Run]:
+    return read()
+
+
+def test_the_engine_has_the_efficiency_of_the_fit(runs: list[Run]) -> None:
+    efficiency, _ = unpacked(fit(calibration(runs)))
+    assert astuple(efficiency) == pytest.approx(astuple(fitted()), rel=1e-3)
+
+
+def test_shares_are_shares() -> None:
+    efficiency = fitted()
+    assert 0 < efficiency.products_power_limited < efficiency.products < 1
+    assert 0 < efficiency.products_fp32 < 1
+    assert 0 < efficiency.fused_scores < 1
+
+
+def test_rows_that_were_not_fitted_lie_near_the_estimate(runs: list[Run]) -> None:
+    errors = np.abs(np.expm1(engine_errors(runs)))
+    unseen = np.array([run.use == "test" for run in runs])
+    assert unseen.sum() > 100
+    assert np.median(errors[unseen]) < 0.1
+    assert np.mean(errors[unseen] <= GOAL) > 0.8
+
+
+def test_calibration_and_test_rows_share_no_group(runs: list[Run]) -> None:
+    groups = {use: {run.group for run in runs if run.use == use} for use in ("calibrate", "test")}
+    assert not groups["calibrate"] & groups["test"]
+    assert len({run.name for run in runs}) == len(runs)
