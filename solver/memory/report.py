@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from diymodel.config import DIYConfig
 from solver.errors import RecipeError
 from solver.memory import budget
 from solver.memory.budget import MemoryReport
-from solver.memory.moments import predict
+from solver.memory.moments import peak_bytes, predict
 from solver.memory.remedies import max_micro_batch, remedies
 from solver.recipe import Recipe
 
 
-def report(config: DIYConfig, recipe: Recipe, budget_bytes: int | None = None) -> MemoryReport:
+def report(
+    config: DIYConfig,
+    recipe: Recipe,
+    budget_bytes: int | None = None,
+    *,
+    peak: Callable[[DIYConfig, Recipe], int] = peak_bytes,
+) -> MemoryReport:
     """Everything that is known about the memory of one config under one recipe.
+
+    Args:
+        peak: `peak_bytes`, or what remembers it for other budgets.
 
     Raises:
         RecipeError: the recipe's sequence is longer than the config's max_seq_len.
@@ -23,17 +34,17 @@ def report(config: DIYConfig, recipe: Recipe, budget_bytes: int | None = None) -
         )
     moments = {moment: {"total": sum(parts.values()), **parts} for moment, parts in predict(config, recipe).items()}
     binding = max(moments, key=lambda moment: moments[moment]["total"])
-    peak = moments[binding]["total"]
-    verdict = None if budget_bytes is None else budget.verdict(peak, budget_bytes)
+    highest = moments[binding]["total"]
+    verdict = None if budget_bytes is None else budget.verdict(highest, budget_bytes)
     return MemoryReport(
         recipe=recipe,
-        peak_bytes=peak,
-        device_bytes=budget.device_bytes(peak),
-        reserve_bytes=budget.reserve_bytes(peak),
+        peak_bytes=highest,
+        device_bytes=budget.device_bytes(highest),
+        reserve_bytes=budget.reserve_bytes(highest),
         binding=binding,
         moments=moments,
         budget_bytes=budget_bytes,
         verdict=verdict,
-        max_micro_batch=None if budget_bytes is None else max_micro_batch(config, recipe, budget_bytes),
+        max_micro_batch=None if budget_bytes is None else max_micro_batch(config, recipe, budget_bytes, peak=peak),
         remedies=remedies(config, recipe, budget_bytes) if verdict == "does not fit" and budget_bytes else (),
     )

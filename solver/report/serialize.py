@@ -8,7 +8,6 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from functools import singledispatch
-from typing import Any
 
 from solver.report.answers import (
     Answer,
@@ -21,10 +20,7 @@ from solver.report.answers import (
     VerifyAnswer,
 )
 from solver.report.layout import Grid, Page
-from solver.solution import Candidate, Solution, Verification
-
-Record = dict[str, Any]
-"""One row: column -> plain value."""
+from solver.solution import Row, Solution
 
 
 def to_json(answer: Answer) -> str:
@@ -63,66 +59,22 @@ def _markdown_cell(text: str) -> str:
 
 
 @singledispatch
-def records(answer: Answer) -> Sequence[Record]:
+def records(answer: Answer) -> Sequence[Row]:
     """An answer as flat rows, every column in every row that has it."""
     raise AssertionError(f"no records for {type(answer).__name__}")
 
 
 @records.register(Solution)
-def _solution(answer: Solution) -> Sequence[Record]:
-    return [_candidate(candidate) for candidate in answer.candidates] or [
+def _solution(answer: Solution) -> Sequence[Row]:
+    return answer.rows() or [
         {**miss.config.to_dict(), "params_total": miss.params, "device_bytes": miss.device_bytes,
          "breaks": "; ".join(miss.breaks)}
         for miss in answer.nearest
     ]  # fmt: skip
 
 
-def _candidate(candidate: Candidate) -> Record:
-    memory = candidate.memory
-    return {
-        "rank": candidate.rank,
-        **candidate.config.to_dict(),
-        **{f"params_{component}": value for component, value in candidate.params.items()},
-        "target_error": candidate.target_error,
-        "peak_bytes": memory.peak_bytes,
-        "device_bytes": memory.device_bytes,
-        "binding": memory.binding,
-        "budget_bytes": memory.budget_bytes,
-        "verdict": memory.verdict,
-        "max_micro_batch": memory.max_micro_batch,
-        "predicted_loss": candidate.score.predicted_loss,
-        "score": candidate.score.total,
-        "tie": candidate.score.tie,
-        **{f"term_{term}": value for term, value in candidate.score.terms.items()},
-        "relative_step_time": candidate.relative_step_time,
-        "pareto": candidate.pareto,
-        **(_verification(candidate.verification) if candidate.verification else {}),
-    }
-
-
-def _verification(verification: Verification) -> Record:
-    simulated, measured = verification.simulated or {}, verification.measured or {}
-    return {
-        "verified_on": verification.device,
-        "params_predicted": verification.params["predicted"],
-        "params_counted": verification.params["counted"],
-        "params_equal": verification.params["equal"],
-        "forward_finite": verification.forward_finite,
-        "first_loss": verification.loss,
-        "simulated_peak_bytes": simulated.get("peak_bytes"),
-        "simulated_ratio": simulated.get("ratio"),
-        "measured_peak_bytes": measured.get("peak_bytes"),
-        "measured_reserved_bytes": measured.get("reserved_bytes"),
-        "measured_ratio": measured.get("ratio"),
-        "step_seconds": measured.get("step_seconds"),
-        "tokens_per_second": measured.get("tokens_per_second"),
-        "agrees": verification.agrees,
-        "note": verification.note,
-    }
-
-
 @records.register(CountAnswer)
-def _count(answer: CountAnswer) -> Sequence[Record]:
+def _count(answer: CountAnswer) -> Sequence[Row]:
     return [
         {"source": counted.source, "error": counted.error} if counted.params is None else
         {"source": counted.source, **counted.params, "model_type": counted.model_type, "active": counted.active,
@@ -132,7 +84,7 @@ def _count(answer: CountAnswer) -> Sequence[Record]:
 
 
 @records.register(MemoryAnswer)
-def _memory(answer: MemoryAnswer) -> Sequence[Record]:
+def _memory(answer: MemoryAnswer) -> Sequence[Row]:
     report = answer.report
     return [
         {
@@ -151,12 +103,12 @@ def _memory(answer: MemoryAnswer) -> Sequence[Record]:
 
 
 @records.register(VerifyAnswer)
-def _verify(answer: VerifyAnswer) -> Sequence[Record]:
-    return [{"source": verified.source, **_verification(verified.verification)} for verified in answer.configs]
+def _verify(answer: VerifyAnswer) -> Sequence[Row]:
+    return [{"source": verified.source, **verified.verification.row()} for verified in answer.configs]
 
 
 @records.register(RankAnswer)
-def _rank(answer: RankAnswer) -> Sequence[Record]:
+def _rank(answer: RankAnswer) -> Sequence[Row]:
     return [
         {
             "rank": ranked.rank,
@@ -173,7 +125,7 @@ def _rank(answer: RankAnswer) -> Sequence[Record]:
 
 
 @records.register(ExportAnswer)
-def _export(answer: ExportAnswer) -> Sequence[Record]:
+def _export(answer: ExportAnswer) -> Sequence[Row]:
     return [
         {
             "source": answer.source,
@@ -188,12 +140,12 @@ def _export(answer: ExportAnswer) -> Sequence[Record]:
 
 
 @records.register(DevicesAnswer)
-def _devices(answer: DevicesAnswer) -> Sequence[Record]:
+def _devices(answer: DevicesAnswer) -> Sequence[Row]:
     return [device.to_dict() for device in answer.devices]
 
 
 @records.register(PresetsAnswer)
-def _presets(answer: PresetsAnswer) -> Sequence[Record]:
+def _presets(answer: PresetsAnswer) -> Sequence[Row]:
     return [
         {"name": preset.name, "params": preset.params, "published": preset.published, "source": preset.source,
          **preset.config.to_dict()}

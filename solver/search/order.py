@@ -93,11 +93,12 @@ def timed_micro_batch(shapes: Any, query: Query) -> Number:
     return timed
 
 
-def best(shapes: Shapes, query: Query) -> Shapes:
-    """The first `top` rows of the order, of which no two share layers and hidden size."""
+def best(shapes: Shapes, query: Query, sums: Floats | None = None) -> Shapes:
+    """The first `top` rows of the order, of which no two share layers and hidden size. `sums` are their totals, where
+    they are known."""
     if not len(shapes):
         return shapes
-    sums = totals(shapes, query)
+    sums = totals(shapes, query) if sums is None else sums
     size = min(len(shapes), 64 * query.top)
     while True:  # order the rows with the smallest totals; more of them where too many share layers and hidden
         chosen = np.flatnonzero(sums <= np.partition(sums, size - 1)[size - 1])

@@ -101,13 +101,24 @@ def verify_candidates(
     verified: list[Candidate] = []
     try:
         for candidate in chosen:
-            plan = _plan(candidate.config, candidate.memory.recipe, place, asked=device)
-            verification = _verify(candidate.config, candidate.memory, candidate.params, plan)
+            verification = verify_candidate(candidate, device, memory_bytes_limit)
             verified.append(replace(candidate, verification=verification))
             progress(len(verified), len(chosen))
     except KeyboardInterrupt:
         pass  # the results so far are worth more than the news
     return replace(solution, candidates=(*verified, *solution.candidates[len(verified) :]))
+
+
+def verify_candidate(candidate: Candidate, device: str, memory_bytes_limit: int | None = None) -> Verification:
+    """One candidate, at the recipe of its own memory report; the arguments are those of `verify_candidates`.
+
+    Raises:
+        DeviceError, RecipeError: as `verify_config`.
+    """
+    config, recipe, place = candidate.config, candidate.memory.recipe, find_device(device)
+    if place == "cpu":
+        require_cpu(config, recipe, memory_bytes_limit)
+    return _verify(config, candidate.memory, candidate.params, _plan(config, recipe, place, asked=device))
 
 
 def find_device(device: str) -> str:
