@@ -36,11 +36,14 @@ if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
     from diymodel.config import DIYConfig
+    from solver.batch.run import Batch
+    from solver.batch.spec import Spec
     from solver.card import Card
     from solver.devices import Device
     from solver.interop.export import Program
     from solver.report import Format
     from solver.report.answers import Answer, Verified
+    from solver.solution import Solution
 else:
     from click_default_group import DefaultGroup
 
@@ -49,6 +52,8 @@ OK, UNSATISFIED, WRONG_REQUEST, INTERRUPTED = 0, 1, 2, 130
 FORMATS = ("table", "json", "csv", "markdown")
 PREFERENCES = ("quality", "speed", "memory", "balanced")
 PROGRAMS = ("hf", "diy", "litgpt", "python")
+EXECUTORS = ("local", "ray")
+PICTURES = (".png", ".svg", ".html")
 PLACES = ("auto", "cuda", "xpu", "mps", "cpu", "meta")
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -122,6 +127,15 @@ class OutputPath(click.ParamType):  # type: ignore[type-arg]  # generic in newer
 
         require_writable(str(value))
         return str(value)
+
+
+class PlotPath(OutputPath):
+    """A file of a kind that pictures can be written as."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if not str(value).lower().endswith(PICTURES):
+            raise RequestError(_name(param), value, f"name a file that ends in {', '.join(PICTURES)}")
+        return super().convert(value, param, ctx)
 
 
 def _name(param: click.Parameter | None) -> str:
@@ -362,12 +376,14 @@ def cli() -> None:
     "largest and memory at 1.",
 )
 @click.option("--explain", is_flag=True, help="Say what loosening each constraint would buy, and the score in words.")
+@click.option("--plot", type=PlotPath(), metavar="FILE", help="Draw the answer: FILE.png, FILE.svg or FILE.html.")
 @shape_options
 @recipe_options(seq_help="Tokens per sequence, and max_seq_len of the configs.  [default: 2048]")
 @output_options
 def solve(
-    *, verify: int, explain: bool, device: str, form: Format, output: str | None, quiet: bool, **words: Any
-) -> int:
+    *, verify: int, explain: bool, device: str, plot: str | None, form: Format, output: str | None, quiet: bool,
+    **words: Any,
+) -> int:  # fmt: skip
     """Find the best shapes for a size and a GPU.
 
     Without --target: the shapes with the lowest predicted loss that fit. Without a budget: no memory limit.
@@ -392,6 +408,8 @@ def solve(
         with _progress(min(verify, len(solution.candidates)), "verifying", quiet) as progress:
             solution = verify_candidates(solution, verify, device=device, progress=progress)
     _emit(solution, form, output, quiet)
+    if plot:
+        _draw(solution, plot, quiet)
     if solution.status is Status.INFEASIBLE:
         if form in ("json", "csv") or output:
             _note(solution.message, quiet)
@@ -698,6 +716,133 @@ def _card_of_target(target: str | None, words: dict[str, Any], rank: int) -> Car
     return card_of_candidate(search(query), rank, measured=measured)
 
 
+@click.argument("spec", metavar="SPEC", required=False)
+@click.option("--out", metavar="DIR|-", help="Where the report goes; -: JSON lines on stdout, and no report.")
+@click.option("--schema", is_flag=True, help="Print the JSON schema of a spec, and nothing else.")
+@click.option("--fresh", is_flag=True, help="Start over, where DIR holds results already.")
+@click.option("--workers", type=Whole(1, 1024), help="Processes that solve.  [default: one for each core]")
+@click.option(
+    "--verify", type=Whole(0, 10_000), default=0, show_default=True, help="How many of the best of each query to build."
+)
+@click.option(
+    "--verify-overall",
+    type=Whole(0, 10_000),
+    default=0,
+    show_default=True,
+    help="Of how many queries, those of the lowest predicted loss, to build the best.",
+)
+@place_option("Where they are built, as for solve.")
+@click.option(
+    "--executor",
+    type=Word(EXECUTORS),
+    metavar="|".join(EXECUTORS),
+    default="local",
+    show_default=True,
+    help="What builds them: processes of this machine, or the tasks of a Ray cluster.",
+)
+@click.option("--quiet", is_flag=True, help="No notes and no progress on stderr.")
+def batch(
+    *,
+    spec: str | None,
+    out: str | None,
+    schema: bool,
+    fresh: bool,
+    workers: int | None,
+    verify: int,
+    verify_overall: int,
+    device: str,
+    executor: Any,
+    quiet: bool,
+) -> int:
+    """Answer many queries and write a report of them.
+
+    SPEC is YAML, JSON, CSV or JSON lines, - for standard input: queries in the words of solve, or a grid of them.
+    What is finished is kept: the same command goes on where it was stopped.
+
+    \b
+    Example: diysolve batch grid.yaml --out report
+             diysolve batch - --out - < queries.jsonl
+    """
+    if schema:
+        import json
+
+        from solver.batch.schema import schema as json_schema
+
+        _print(json.dumps(json_schema(), indent=2) + "\n")
+        return OK
+    if spec is None or not out:
+        missing = "SPEC" if spec is None else "--out DIR"
+        raise click.UsageError(f"{missing} is missing; write diysolve batch SPEC --out DIR, or --out - for JSON lines")
+    from solver.batch.run import Batch, Verify
+    from solver.batch.spec import opened
+    from solver.search.many import cores
+
+    with contextlib.ExitStack() as stack:
+        read = stack.enter_context(opened(spec))
+        job = Batch(
+            spec=read,
+            total=_checked(read),
+            workers=workers or cores(),
+            verify=Verify(each=verify, overall=verify_overall, device=device),
+        )
+        if verify or verify_overall:
+            from solver.verify.executors import Verifier, starter
+
+            start = starter(executor, device, job.workers)
+            job = replace(job, verifier=stack.enter_context(Verifier(start, device)))
+        return _streamed(job) if out == "-" else _reported(job, out, fresh, quiet)
+
+
+def _checked(spec: Spec) -> int:
+    """The number of entries; every mistake is said before the first one is answered."""
+    from solver.batch.spec import SpecError
+
+    try:
+        return spec.check()
+    except SpecError as error:
+        for mistake in error.mistakes:
+            click.echo(mistake, err=True)
+        raise
+
+
+def _streamed(job: Batch) -> int:
+    from solver.batch.run import stream, tally
+
+    def printed() -> Iterator[bytes]:
+        for line in stream(job):
+            _print(line.decode())
+            yield line
+
+    return tally(printed()).exit_code
+
+
+def _reported(job: Batch, out: str, fresh: bool, quiet: bool) -> int:
+    from pathlib import Path
+
+    from solver.batch.report import write_report
+    from solver.batch.run import run
+    from solver.report.batch import counts_line
+
+    finished = 0
+    with _progress(job.total, "solving", quiet, rate=True) as show:
+
+        def progress(done: int, total: int) -> None:
+            nonlocal finished
+            finished = done
+            show(done, total)
+
+        try:
+            tally = run(job, Path(out), fresh=fresh, progress=progress)
+        except KeyboardInterrupt:
+            _note(f"\n{finished:,} of {job.total:,} are finished; the same command goes on from there", quiet)
+            raise
+    if tally.reused:
+        _note(f"{tally.reused:,} were there already", quiet)
+    write_report(Path(out), job.spec.title, tally)
+    _print(f"{counts_line(tally.counts)}; {Path(out) / 'report.html'}\n")
+    return tally.exit_code
+
+
 @cli.command()
 @output_options
 def devices(form: Format, output: str | None, quiet: bool) -> int:
@@ -783,6 +928,16 @@ def _recipe(config: DIYConfig, words: dict[str, Any], budget: int | None) -> Rec
     return recipe
 
 
+def _draw(solution: Solution, path: str, quiet: bool) -> None:
+    from solver.batch.report import picture
+    from solver.report.files import write_whole
+
+    drawn = picture(solution, os.path.splitext(path)[1].lower())
+    if drawn is not None:
+        write_whole(path, drawn)
+    _note(f"drawn in {path}" if drawn else "nothing is drawn, since nothing satisfies the query", quiet)
+
+
 def _record(path: str, verified: Verified) -> None:
     import json
     from datetime import UTC, datetime
@@ -833,14 +988,27 @@ def _note(text: str, quiet: bool) -> None:
 
 
 @contextlib.contextmanager
-def _progress(total: int, label: str, quiet: bool) -> Iterator[Callable[[int, int], None]]:
-    """A bar on stderr, where somebody is looking."""
+def _progress(total: int, label: str, quiet: bool, *, rate: bool = False) -> Iterator[Callable[[int, int], None]]:
+    """A bar on stderr, where somebody is looking; with the time that is left, and the rate where it is asked for."""
     if quiet or not sys.stderr.isatty():
         yield lambda done, total: None
         return
-    with click.progressbar(length=total, label=label, file=sys.stderr) as bar:
+    import time
+
+    started, finished, before = time.monotonic(), 0, -1
+
+    def speed(_: object) -> str:
+        return f"{(finished - before) / (time.monotonic() - started):,.0f}/s" if rate and finished > before >= 0 else ""
+
+    def update(done: int, total: int) -> None:
+        nonlocal finished, before
+        before = done if before < 0 else before  # what was there already was not done at any rate
+        steps, finished = done - finished, done
+        bar.update(steps, "")
+
+    with click.progressbar(length=total, label=label, file=sys.stderr, show_pos=rate, item_show_func=speed) as bar:
         bar.render_progress()
-        yield lambda done, total: bar.update(done - bar.pos)
+        yield update
 
 
 def main(args: Sequence[str] | None = None, *, standalone_mode: bool = True) -> Any:

@@ -13,9 +13,10 @@ if TYPE_CHECKING:
     from solver.query import Query, Span
     from solver.recipe import Recipe
     from solver.search import rank_configs, solve
+    from solver.search.many import solve_many
     from solver.solution import Solution, Status
 
-__all__ = ["Query", "Recipe", "Solution", "Span", "Status", "rank_configs", "solve"]
+__all__ = ["Query", "Recipe", "Solution", "Span", "Status", "rank_configs", "solve", "solve_many"]
 
 _HOME = {
     "Query": "solver.query",
@@ -25,6 +26,7 @@ _HOME = {
     "Status": "solver.solution",
     "rank_configs": "solver.search",
     "solve": "solver.search",
+    "solve_many": "solver.search.many",
 }
 
 

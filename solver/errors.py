@@ -38,6 +38,10 @@ class RequestError(ValueError):
         self.allowed = allowed
         super().__init__(f"{argument}={shown(value, self.shown_length)}: {allowed}")
 
+    def __reduce__(self) -> tuple[type[RequestError], tuple[str, object, str]]:
+        """Errors travel between processes."""
+        return type(self), (self.argument, self.value, self.allowed)
+
 
 class UnitError(RequestError):
     """Text that is not a number of params, bytes or tokens."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
@@ -235,6 +235,27 @@ class Query:
         values["recipe"] = self.recipe.to_dict()
         values["device"] = self.device.name if self.device else None
         return values
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Query:
+        """The inverse of `to_dict`; what is missing takes its default.
+
+        Raises:
+            QueryError: an unknown field, or a value that `Query` refuses.
+            RecipeError: likewise, of the recipe.
+            DeviceError: a card that is not in the table.
+        """
+        made = dict(values)
+        for name, value in values.items():
+            if name not in cls.__slots__:
+                raise QueryError(name, value, f"is not a field of a query; {did_you_mean(name, cls.__slots__)}")
+            if name in OPTIONS and isinstance(value, str):
+                made[name] = parse_axis(value, OPTIONS[name])
+        if isinstance(values.get("recipe"), Mapping):
+            made["recipe"] = Recipe.parse(**values["recipe"])
+        if isinstance(values.get("device"), str):
+            made["device"] = device(values["device"])
+        return cls(**made)
 
 
 def parse_axis(text: str, argument: str) -> Axis:

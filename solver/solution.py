@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
 from enum import StrEnum
-from typing import Any
+from typing import Any, TypeVar
 
-from diymodel.config import DIYConfig
+from diymodel.config import ConfigError, DIYConfig
 from solver.compute.plan import Training
+from solver.errors import InputFileError, RequestError
 from solver.memory.budget import MemoryReport
 from solver.query import Query
 from solver.ranking.score import Score
+
+Row = dict[str, Any]
+"""One row of a table: column -> plain value."""
+
+T = TypeVar("T")
+
+
+def _built(kind: type[T], values: Mapping[str, Any], **made: Any) -> T:
+    """An instance from what its `to_dict` wrote: `made` are the fields that are values of their own. Keys that are not
+    known here are a later version's."""
+    names = [field.name for field in fields(kind)]  # type: ignore[arg-type]
+    return kind(**{**{name: values[name] for name in names if name in values}, **made})
+
 
 SCHEMA = "diysolve.solution/1"
 
@@ -54,9 +69,32 @@ class Verification:
     """False where a count is unequal, a value is not finite, or the measurement refutes the prediction."""
 
     def to_dict(self) -> dict[str, Any]:
-        values = asdict(self)
-        del values["agrees"]
-        return values
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Verification:
+        return _built(cls, values)
+
+    def row(self) -> Row:
+        """The same as one flat row."""
+        simulated, measured = self.simulated or {}, self.measured or {}
+        return {
+            "verified_on": self.device,
+            "params_predicted": self.params["predicted"],
+            "params_counted": self.params["counted"],
+            "params_equal": self.params["equal"],
+            "forward_finite": self.forward_finite,
+            "first_loss": self.loss,
+            "simulated_peak_bytes": simulated.get("peak_bytes"),
+            "simulated_ratio": simulated.get("ratio"),
+            "measured_peak_bytes": measured.get("peak_bytes"),
+            "measured_reserved_bytes": measured.get("reserved_bytes"),
+            "measured_ratio": measured.get("ratio"),
+            "step_seconds": measured.get("step_seconds"),
+            "tokens_per_second": measured.get("tokens_per_second"),
+            "agrees": self.agrees,
+            "note": self.note,
+        }
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -94,6 +132,56 @@ class Candidate:
             "training": self.training.to_dict() if self.training else None,
             "verification": self.verification.to_dict() if self.verification else None,
         }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Candidate:
+        verification, training = values["verification"], values["training"]
+        return _built(
+            cls,
+            values,
+            config=DIYConfig.from_dict(values["config"]),
+            memory=MemoryReport.from_dict(values["memory"]),
+            score=Score(**values["score"]),
+            training=_built(Training, training) if training else None,
+            verification=Verification.from_dict(verification) if verification else None,
+        )
+
+    def row(self) -> Row:
+        """The same as one flat row."""
+        memory = self.memory
+        return {
+            "rank": self.rank,
+            **self.config.to_dict(),
+            **{f"params_{component}": value for component, value in self.params.items()},
+            "target_error": self.target_error,
+            "peak_bytes": memory.peak_bytes,
+            "allocated_bytes": memory.allocated_bytes,
+            "device_bytes": memory.device_bytes,
+            "binding": memory.binding,
+            "budget_bytes": memory.budget_bytes,
+            "verdict": memory.verdict,
+            "max_micro_batch": memory.max_micro_batch,
+            "predicted_loss": self.score.predicted_loss,
+            "score": self.score.total,
+            "tie": self.score.tie,
+            **{f"term_{term}": value for term, value in self.score.terms.items()},
+            "relative_step_time": self.relative_step_time,
+            "pareto": self.pareto,
+            **(training_row(self.training) if self.training else {}),
+            **(self.verification.row() if self.verification else {}),
+        }
+
+
+def training_row(run: Training) -> Row:
+    """A training run as flat columns."""
+    return {
+        "train_tokens": run.tokens,
+        "train_flops": run.flops,
+        "train_days": run.days,
+        "train_cost": run.cost,
+        "train_tokens_per_second": run.tokens_per_second,
+        "train_speed": run.speed,
+    }
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -133,6 +221,10 @@ class NearMiss:
             "breaks": list(self.breaks),
         }
 
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> NearMiss:
+        return _built(cls, values, config=DIYConfig.from_dict(values["config"]), breaks=tuple(values["breaks"]))
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Relaxation:
@@ -154,6 +246,10 @@ class Relaxation:
     def to_dict(self) -> dict[str, Any]:
         values = {name: getattr(self, name) for name in self.__slots__}
         return {**values, "config": self.config.to_dict() if self.config else None}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Relaxation:
+        return _built(cls, values, config=DIYConfig.from_dict(values["config"]) if values["config"] else None)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -202,6 +298,16 @@ class Explanation:
             "neighbours": [neighbour.to_dict() for neighbour in self.neighbours],
         }
 
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Explanation:
+        return cls(
+            relaxations=tuple(map(Relaxation.from_dict, values["relaxations"])),
+            readings=tuple(_built(Reading, reading) for reading in values["terms"]),
+            neighbours=tuple(
+                _built(Neighbour, near, config=DIYConfig.from_dict(near["config"])) for near in values["neighbours"]
+            ),
+        )
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Solution:
@@ -242,3 +348,39 @@ class Solution:
         if self.explanation:
             values["explanation"] = self.explanation.to_dict()
         return values
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Solution:
+        """The inverse of `to_dict`: an equal value, from what JSON gives back.
+
+        Raises:
+            InputFileError: it is not the JSON of a solve, or not a whole one.
+            QueryError, ConfigError: a query or a config in it that is refused.
+        """
+        if not isinstance(values, Mapping) or not str(values.get("schema")).startswith("diysolve.solution/"):
+            raise InputFileError("solution", values, "is not the JSON of a solve: its schema is diysolve.solution/1")
+        try:
+            return cls._from_known(values)
+        except (RequestError, ConfigError):
+            raise
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise InputFileError("solution", SCHEMA, f"is not whole: {error!r}") from None
+
+    @classmethod
+    def _from_known(cls, values: Mapping[str, Any]) -> Solution:
+        binding, explanation = values["binding"], values.get("explanation")
+        return _built(
+            cls,
+            values,
+            status=Status(values["status"]),
+            query=Query.from_dict(values["query"]),
+            stats=_built(Stats, values["stats"]),
+            candidates=tuple(map(Candidate.from_dict, values["candidates"])),
+            binding=_built(Binding, binding) if binding else None,
+            nearest=tuple(map(NearMiss.from_dict, values.get("nearest", ()))),
+            explanation=Explanation.from_dict(explanation) if explanation else None,
+        )
+
+    def rows(self) -> list[Row]:
+        """One flat row per candidate, of plain values: `pandas.DataFrame(solution.rows())`. Empty when infeasible."""
+        return [candidate.row() for candidate in self.candidates]

@@ -5,6 +5,7 @@ DIYSOLVE_REFRESH=1 pytest writes the outputs anew.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -13,6 +14,8 @@ import sys
 from pathlib import Path
 
 import pytest
+
+from solver.batch.spec import opened
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
@@ -63,6 +66,25 @@ def test_examples_run(block: str) -> None:
     done = subprocess.run([sys.executable, "-c", block], capture_output=True, text=True, cwd=ROOT, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout
+
+
+@pytest.mark.parametrize(("layers", "code"), [(29, 0), (60, 1)])
+def test_the_gate_fails_when_a_config_stops_fitting(tmp_path: Path, layers: int, code: int) -> None:
+    (gate,) = [block for block in blocks("sh") if "diysolve memory" in block]
+    shape = {"vocab_size": 6400, "hidden_size": 1024, "num_layers": layers, "num_heads": 16, "intermediate_size": 4096}
+    (tmp_path / "config.json").write_text(json.dumps({**shape, "max_seq_len": 2048}))
+    (tmp_path / "diysolve").write_text(f'#!/bin/sh\nexec "{sys.executable}" -m cli "$@"\n')
+    (tmp_path / "diysolve").chmod(0o755)
+    environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(["sh", "-e", "-c", gate], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == code, done.stderr
+
+
+def test_the_spec_that_is_shown_can_be_read(tmp_path: Path) -> None:
+    (text,) = blocks("yaml")
+    (tmp_path / "grid.yaml").write_text(text, encoding="utf-8")
+    with opened(str(tmp_path / "grid.yaml")) as spec:
+        assert spec.check() == 4 * 3 * 3 + 1
 
 
 def test_main_run_explains_every_column() -> None:

@@ -7,6 +7,7 @@ import io
 import json
 import os
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import pytest
 
 from solver.errors import InputFileError
 from solver.report import render
-from solver.report.files import require_writable, write_folder, write_whole
+from solver.report.files import require_writable, whole_file, write_folder, write_whole
 from solver.solution import Solution
 from tests.finished import ANSWERS, EXPLAINED, INFEASIBLE, MEASURED, PARAMS, SOLVED, UNLIMITED
 
@@ -219,18 +220,16 @@ def test_a_file_is_written_whole_and_nothing_is_left_beside_it(tmp_path: Path) -
     assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
 
 
-def test_a_file_that_fails_half_way_leaves_the_old_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_fails_half_way_leaves_the_old_one(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     path.write_text("old")
 
-    def full(self: Path, text: str, encoding: str) -> int:
-        with open(self, "w", encoding=encoding) as file:
-            file.write(text[:3])
+    def half() -> Iterator[bytes]:
+        yield b"new"
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Path, "write_text", full)
-    with pytest.raises(InputFileError, match="no space left on device"):
-        write_whole(str(path), "new text")
+    with pytest.raises(InputFileError, match="no space left on device"), whole_file(str(path)) as file:
+        file.writelines(half())
     assert path.read_text() == "old"
     assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -111,3 +112,12 @@ class MemoryReport:
             "max_micro_batch": self.max_micro_batch,
             "remedies": [{name: getattr(remedy, name) for name in remedy.__slots__} for remedy in self.remedies],
         }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> MemoryReport:
+        """The inverse of `to_dict`. A key that is missing raises KeyError, one that is not known is left out."""
+        made: dict[str, Any] = {
+            "recipe": Recipe(**values["recipe"]),
+            "remedies": tuple(Remedy(**remedy) for remedy in values["remedies"]),
+        }
+        return cls(**{name: made.get(name, values[name]) for name in cls.__slots__})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import cache
 from itertools import combinations
@@ -45,16 +45,23 @@ def savings(config: DIYConfig, recipe: Recipe) -> tuple[Remedy, ...]:
     return tuple(remedy for remedy in found if remedy.saved_bytes > 0)
 
 
-def max_micro_batch(config: DIYConfig, recipe: Recipe, budget_bytes: int) -> int:
+def max_micro_batch(
+    config: DIYConfig,
+    recipe: Recipe,
+    budget_bytes: int,
+    *,
+    allocated: Callable[[DIYConfig, Recipe], int] = allocated_bytes,
+) -> int:
     """The largest micro-batch that still fits or is uncertain, at most MAX_TOKENS / seq_len; 0 if none does.
 
     Memory is nearly affine in it, so the search starts at the affine guess from 1 and 2 and widens from there.
+    `allocated` is `allocated_bytes`, or what remembers it.
     """
     limit = MAX_TOKENS // recipe.seq_len
 
     @cache
     def needed(micro_batch: int) -> int:
-        return int(device_bytes(allocated_bytes(config, replace(recipe, micro_batch=micro_batch))))
+        return int(device_bytes(allocated(config, replace(recipe, micro_batch=micro_batch))))
 
     def too_large(micro_batch: int) -> bool:
         return needed(micro_batch) > budget_bytes

@@ -7,6 +7,7 @@ import os
 import stat
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import BinaryIO
 
 from solver.errors import InputFileError
 
@@ -28,7 +29,7 @@ def require_writable(path: str) -> None:
         raise InputFileError("output", path, "there is no permission to write here; choose another place")
 
 
-def write_whole(path: str, text: str) -> None:
+def write_whole(path: str, text: str | bytes) -> None:
     """Write `text` to a file that is either as it was or complete: it is written beside it and then put in its place.
 
     What is not a regular file (a pipe, /dev/stdout) is written to directly; a symbolic link is followed.
@@ -36,14 +37,22 @@ def write_whole(path: str, text: str) -> None:
     Raises:
         InputFileError: it cannot be written; nothing of it remains.
     """
+    with whole_file(path) as file:
+        file.write(text.encode() if isinstance(text, str) else text)
+
+
+@contextlib.contextmanager
+def whole_file(path: str) -> Iterator[BinaryIO]:
+    """A file to write to piece by piece, with the promise of `write_whole`. Raises InputFileError likewise."""
     require_writable(path)
     target = _target(path)
     try:
         if _is_replaced(target):
-            with _put_in_place(target) as beside:
-                beside.write_text(text, encoding="utf-8")
+            with _put_in_place(target) as beside, beside.open("wb") as file:
+                yield file
         else:
-            target.write_text(text, encoding="utf-8")
+            with target.open("wb") as file:
+                yield file
     except OSError as error:
         raise InputFileError("output", path, f"cannot be written: {_reason(error)}") from None
 

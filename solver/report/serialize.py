@@ -8,10 +8,8 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from functools import singledispatch
-from typing import Any
 
 from solver.card import Card
-from solver.compute.plan import Training
 from solver.report.answers import (
     Answer,
     CompareAnswer,
@@ -25,10 +23,7 @@ from solver.report.answers import (
     VerifyAnswer,
 )
 from solver.report.layout import Grid, Page
-from solver.solution import Candidate, Solution, Verification
-
-Record = dict[str, Any]
-"""One row: column -> plain value."""
+from solver.solution import Row, Solution, training_row
 
 
 def to_json(answer: Answer) -> str:
@@ -67,79 +62,22 @@ def _markdown_cell(text: str) -> str:
 
 
 @singledispatch
-def records(answer: Answer) -> Sequence[Record]:
+def records(answer: Answer) -> Sequence[Row]:
     """An answer as flat rows, every column in every row that has it."""
     raise AssertionError(f"no records for {type(answer).__name__}")
 
 
 @records.register(Solution)
-def _solution(answer: Solution) -> Sequence[Record]:
-    return [_candidate(candidate) for candidate in answer.candidates] or [
+def _solution(answer: Solution) -> Sequence[Row]:
+    return answer.rows() or [
         {**miss.config.to_dict(), "params_total": miss.params, "device_bytes": miss.device_bytes,
          "breaks": "; ".join(miss.breaks)}
         for miss in answer.nearest
     ]  # fmt: skip
 
 
-def _candidate(candidate: Candidate) -> Record:
-    memory = candidate.memory
-    return {
-        "rank": candidate.rank,
-        **candidate.config.to_dict(),
-        **{f"params_{component}": value for component, value in candidate.params.items()},
-        "target_error": candidate.target_error,
-        "peak_bytes": memory.peak_bytes,
-        "allocated_bytes": memory.allocated_bytes,
-        "device_bytes": memory.device_bytes,
-        "binding": memory.binding,
-        "budget_bytes": memory.budget_bytes,
-        "verdict": memory.verdict,
-        "max_micro_batch": memory.max_micro_batch,
-        "predicted_loss": candidate.score.predicted_loss,
-        "score": candidate.score.total,
-        "tie": candidate.score.tie,
-        **{f"term_{term}": value for term, value in candidate.score.terms.items()},
-        "relative_step_time": candidate.relative_step_time,
-        "pareto": candidate.pareto,
-        **(_run(candidate.training) if candidate.training else {}),
-        **(_verification(candidate.verification) if candidate.verification else {}),
-    }
-
-
-def _run(run: Training) -> Record:
-    return {
-        "train_tokens": run.tokens,
-        "train_flops": run.flops,
-        "train_days": run.days,
-        "train_cost": run.cost,
-        "train_tokens_per_second": run.tokens_per_second,
-        "train_speed": run.speed,
-    }
-
-
-def _verification(verification: Verification) -> Record:
-    simulated, measured = verification.simulated or {}, verification.measured or {}
-    return {
-        "verified_on": verification.device,
-        "params_predicted": verification.params["predicted"],
-        "params_counted": verification.params["counted"],
-        "params_equal": verification.params["equal"],
-        "forward_finite": verification.forward_finite,
-        "first_loss": verification.loss,
-        "simulated_peak_bytes": simulated.get("peak_bytes"),
-        "simulated_ratio": simulated.get("ratio"),
-        "measured_peak_bytes": measured.get("peak_bytes"),
-        "measured_reserved_bytes": measured.get("reserved_bytes"),
-        "measured_ratio": measured.get("ratio"),
-        "step_seconds": measured.get("step_seconds"),
-        "tokens_per_second": measured.get("tokens_per_second"),
-        "agrees": verification.agrees,
-        "note": verification.note,
-    }
-
-
 @records.register(CountAnswer)
-def _count(answer: CountAnswer) -> Sequence[Record]:
+def _count(answer: CountAnswer) -> Sequence[Row]:
     return [
         {"source": counted.source, "error": counted.error} if counted.params is None else
         {"source": counted.source, **counted.params, "model_type": counted.model_type, "active": counted.active,
@@ -149,7 +87,7 @@ def _count(answer: CountAnswer) -> Sequence[Record]:
 
 
 @records.register(MemoryAnswer)
-def _memory(answer: MemoryAnswer) -> Sequence[Record]:
+def _memory(answer: MemoryAnswer) -> Sequence[Row]:
     report = answer.report
     return [
         {
@@ -169,12 +107,12 @@ def _memory(answer: MemoryAnswer) -> Sequence[Record]:
 
 
 @records.register(VerifyAnswer)
-def _verify(answer: VerifyAnswer) -> Sequence[Record]:
-    return [{"source": verified.source, **_verification(verified.verification)} for verified in answer.configs]
+def _verify(answer: VerifyAnswer) -> Sequence[Row]:
+    return [{"source": verified.source, **verified.verification.row()} for verified in answer.configs]
 
 
 @records.register(RankAnswer)
-def _rank(answer: RankAnswer) -> Sequence[Record]:
+def _rank(answer: RankAnswer) -> Sequence[Row]:
     return [
         {
             "rank": ranked.rank,
@@ -191,7 +129,7 @@ def _rank(answer: RankAnswer) -> Sequence[Record]:
 
 
 @records.register(ExportAnswer)
-def _export(answer: ExportAnswer) -> Sequence[Record]:
+def _export(answer: ExportAnswer) -> Sequence[Row]:
     return [
         {
             "source": answer.source,
@@ -206,12 +144,12 @@ def _export(answer: ExportAnswer) -> Sequence[Record]:
 
 
 @records.register(DevicesAnswer)
-def _devices(answer: DevicesAnswer) -> Sequence[Record]:
+def _devices(answer: DevicesAnswer) -> Sequence[Row]:
     return [device.to_dict() for device in answer.devices]
 
 
 @records.register(PresetsAnswer)
-def _presets(answer: PresetsAnswer) -> Sequence[Record]:
+def _presets(answer: PresetsAnswer) -> Sequence[Row]:
     return [
         {"name": preset.name, "params": preset.params, "published": preset.published, "source": preset.source,
          **preset.config.to_dict()}
@@ -224,16 +162,16 @@ def _presets(answer: PresetsAnswer) -> Sequence[Record]:
 
 
 @records.register(ExplainAnswer)
-def _explain(answer: ExplainAnswer) -> Sequence[Record]:
+def _explain(answer: ExplainAnswer) -> Sequence[Row]:
     return [_card(answer.card)]
 
 
 @records.register(CompareAnswer)
-def _compare(answer: CompareAnswer) -> Sequence[Record]:
+def _compare(answer: CompareAnswer) -> Sequence[Row]:
     return [_card(card) for card in answer.comparison.cards]
 
 
-def _card(card: Card) -> Record:
+def _card(card: Card) -> Row:
     return {
         "source": card.source,
         **card.config.to_dict(),
@@ -246,5 +184,5 @@ def _card(card: Card) -> Record:
         "device_bytes": card.memory.device_bytes,
         "verdict": card.memory.verdict,
         "predicted_loss": card.predicted_loss,
-        **(_run(card.training) if card.training else {}),
+        **(training_row(card.training) if card.training else {}),
     }

@@ -21,6 +21,7 @@ from solver.ranking import Score, law
 from solver.ranking.total import Floats, total
 from solver.recipe import Recipe
 from solver.search.binding import binding
+from solver.search.known import Known
 from solver.search.misses import infeasible
 from solver.search.order import preferred, regime, spends
 from solver.search.passes import search
@@ -37,9 +38,14 @@ def solve(query: Query) -> Solution:
     Raises:
         QueryError: constraints that contradict each other, or sizes beyond 64-bit arithmetic.
     """
+    return solve_knowing(query, None)
+
+
+def solve_knowing(query: Query, known: Known | None) -> Solution:
+    """The same answer, with what other queries have left in `known`."""
     started = time.perf_counter()
-    grid = lattice(query)
-    found = search(grid, query)
+    grid = known.lattice(query) if known else lattice(query)
+    found = search(grid, query, known)
     stats = Stats(
         lattice=grid.size,
         in_band=found.in_band,
@@ -47,9 +53,9 @@ def solve(query: Query) -> Solution:
         seconds=time.perf_counter() - started,
     )
     if not found.fitting:
-        return infeasible(grid, query, stats, found)
-    bound = binding(grid, query, found)
-    candidates = _candidates(found.best, query)
+        return infeasible(grid, query, stats, found, known)
+    bound = binding(grid, query, found, known)
+    candidates = _candidates(found.best, query, known)
     return Solution(
         status=Status.SOLVED,
         message=solved_message(query, stats, bound),
@@ -84,16 +90,17 @@ def solved_message(query: Query, stats: Stats, bound: Binding) -> str:
     return f"{count}; binding constraint: {bound}"
 
 
-def _candidates(shapes: Shapes, query: Query) -> tuple[Candidate, ...]:
+def _candidates(shapes: Shapes, query: Query, known: Known | None) -> tuple[Candidate, ...]:
     scored = regime(shapes, query)
     scores = ranking.scores(shapes, **scored, preferred=preferred(shapes, query))
     configs = [shapes.config(row) for row in range(len(shapes))]
-    reports = [memory.report(config, _recipe(config, query), query.vram_bytes) for config in configs]
+    report = known.report if known else memory.report
+    reports = [report(config, _recipe(config, query), query.vram_bytes) for config in configs]
     times = np.array(list(map(_seconds_per_token, configs, reports)))
     peaks = np.array([report.peak_bytes for report in reports], dtype=np.float64)
     front = _front(np.stack([total(ranking.evaluate(shapes, **scored)), times, peaks], axis=1))
     candidates = []
-    for row, (config, report, score) in enumerate(zip(configs, reports, scores, strict=True)):
+    for row, (config, own, score) in enumerate(zip(configs, reports, scores, strict=True)):
         params = counts.count(config)
         target = query.target_params
         candidates.append(
@@ -102,11 +109,11 @@ def _candidates(shapes: Shapes, query: Query) -> tuple[Candidate, ...]:
                 config=config,
                 params=params,
                 target_error=None if target is None else (params["total"] - target) / target,
-                memory=report,
+                memory=own,
                 score=score,
                 relative_step_time=float(times[row] / times[0]),
                 pareto=bool(front[row]),
-                training=_training(config, report.recipe, query),
+                training=_training(config, own.recipe, query),
             )
         )
     return tuple(candidates)

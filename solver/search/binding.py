@@ -15,6 +15,7 @@ from dataclasses import replace
 from diymodel.config import DIYConfig
 from solver.lattice import HIDDEN, INTERMEDIATE_STEP, LAYERS, Lattice, Shapes
 from solver.query import LIMITS, OPTIONS, Axis, Query
+from solver.search.known import Known
 from solver.search.order import totals
 from solver.search.passes import Found, fits, winner
 from solver.solution import Binding
@@ -34,19 +35,21 @@ AROUND = (3 / 4, 4 / 3)
 NOTHING = Binding(constraint="none", change="", gain=0.0)
 
 
-def binding(grid: Lattice, query: Query, found: Found) -> Binding:
+def binding(grid: Lattice, query: Query, found: Found, known: Known | None = None) -> Binding:
     """The constraint whose loosening gains most; NOTHING where none gains."""
     score, config = float(totals(found.best.take([0]), query)[0]), found.best.config(0)
     gains = [NOTHING]
     gains += [
         Binding(constraint=constraint, change=change, gain=score - total)
-        for constraint, change, total in _loosened(grid, query, found, config)
+        for constraint, change, total in _loosened(grid, query, found, config, known)
         if score - total > BINDS
     ]
     return max(gains, key=lambda bound: bound.gain)
 
 
-def _loosened(grid: Lattice, query: Query, found: Found, config: DIYConfig) -> Iterator[tuple[str, str, float]]:
+def _loosened(
+    grid: Lattice, query: Query, found: Found, config: DIYConfig, known: Known | None
+) -> Iterator[tuple[str, str, float]]:
     """(constraint, change, total of the best shape that it would admit)."""
     if query.target_params is None:
         for name, larger in _larger(grid, config, found.best):
@@ -56,13 +59,13 @@ def _loosened(grid: Lattice, query: Query, found: Found, config: DIYConfig) -> I
         yield "memory", "no budget", float(totals(found.too_large, query)[0])
     if query.target_params is not None and found.in_band <= FEW:
         wider = twice_the_tolerance(query)
-        if best := winner(wider):
+        if best := winner(wider, known):
             yield "tolerance", f"tolerance {100 * wider.tolerance:g} %", best[1]
     for name, word in OPTIONS.items():
         given = query.axis(name) is not None
         if name == "vocab_size" or not (given or _is_at_the_end(name, config)):
             continue
-        if best := winner(_around(query, name, config)):
+        if best := winner(_around(query, name, config), known):
             yield word if given else "lattice", f"{word} {getattr(best[0], name)}", best[1]
 
 

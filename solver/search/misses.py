@@ -6,6 +6,7 @@ from diymodel.config import DIYConfig
 from solver import counts, memory
 from solver.lattice import Lattice
 from solver.query import Query
+from solver.search.known import Known
 from solver.search.order import first_of_each_width_and_depth
 from solver.search.passes import Found, largest_that_fits
 from solver.solution import NearMiss, Solution, Stats, Status
@@ -15,9 +16,9 @@ NEAREST = 3
 """Near misses of each kind that an infeasible answer names."""
 
 
-def infeasible(grid: Lattice, query: Query, stats: Stats, found: Found) -> Solution:
+def infeasible(grid: Lattice, query: Query, stats: Stats, found: Found, known: Known | None = None) -> Solution:
     """The answer to a sound query that no shape satisfies."""
-    largest = largest_that_fits(grid, query)
+    largest = known.largest(query, lambda: largest_that_fits(grid, query)) if known else largest_that_fits(grid, query)
     misses = [found.too_large, found.smallest, largest]
     if query.target_params and not stats.in_band:
         misses.insert(0, grid.nearest(query.target_params, 4 * NEAREST))

@@ -109,19 +109,20 @@ def timed_micro_batch(shapes: Any, query: Query) -> Number:
     for micro_batch in TIMED_MICRO_BATCHES:
         if micro_batch * query.recipe.seq_len > MAX_TOKENS:
             break
-        peak = memory.peak_bytes(shapes, replace(query.recipe, micro_batch=micro_batch))
-        within = (timed == before) & (memory.device_bytes(peak) <= query.vram_bytes)  # far beyond it, int64 ends
+        needed = memory.allocated_bytes(shapes, replace(query.recipe, micro_batch=micro_batch))
+        within = (timed == before) & (memory.device_bytes(needed) <= query.vram_bytes)  # far beyond it, int64 ends
         timed, before = np.where(within, micro_batch, timed), micro_batch
         if not np.any(within):
             break
     return timed
 
 
-def best(shapes: Shapes, query: Query) -> Shapes:
-    """The first `top` rows of the order, of which no two share layers and hidden size."""
+def best(shapes: Shapes, query: Query, sums: Floats | None = None) -> Shapes:
+    """The first `top` rows of the order, of which no two share layers and hidden size. `sums` are their totals, where
+    they are known."""
     if not len(shapes):
         return shapes
-    sums = totals(shapes, query)
+    sums = totals(shapes, query) if sums is None else sums
     size = min(len(shapes), 64 * query.top)
     while True:  # order the rows with the smallest totals; more of them where too many share layers and hidden
         chosen = np.flatnonzero(sums <= np.partition(sums, size - 1)[size - 1])

@@ -13,6 +13,7 @@ from solver import counts, memory
 from solver.errors import QueryError
 from solver.lattice import Ints, Lattice, Shapes, lattice
 from solver.query import Query
+from solver.search.known import Block, Known
 from solver.search.order import best, lower_bounds, totals, with_layers
 from solver.units import band
 
@@ -33,42 +34,53 @@ class Found:
     """Where nothing fits: the shape of this size that needs least memory."""
 
 
-def search(grid: Lattice, query: Query) -> Found:
+def search(grid: Lattice, query: Query, known: Known | None = None) -> Found:
     """The best shapes of the lattice that a query admits.
 
     Raises:
         QueryError: sizes beyond 64-bit arithmetic.
     """
     _check_arithmetic(grid, query)
-    return _with_target(grid, query) if query.target_params else _without_target(grid, query)
+    return _with_target(grid, query, known) if query.target_params else _without_target(grid, query)
 
 
-def winner(query: Query) -> tuple[DIYConfig, float] | None:
+def winner(query: Query, known: Known | None = None) -> tuple[DIYConfig, float] | None:
     """The first row of a query and its total. None where nothing satisfies it, nor can: constraints that were loosened
     one by one may contradict each other, or reach beyond the arithmetic."""
     query = replace(query, top=1)
     try:
-        first = search(lattice(query), query).best
+        grid = known.lattice(query) if known else lattice(query)
+        first = search(grid, query, known).best
     except QueryError:
         return None
     return (first.config(0), float(totals(first, query)[0])) if len(first) else None
 
 
-def _with_target(grid: Lattice, query: Query) -> Found:
+def _with_target(grid: Lattice, query: Query, known: Known | None) -> Found:
     low, high = band(query.target_params or 0, query.tolerance)
+    blocks = known.band(grid, query, low, high) if known else map(Block, grid.in_band(low, high))
+    most_bytes = memory.largest_allocation(query.vram_bytes or 0)
     in_band = fitting = 0
     first = too_large = smallest = grid.columns.take([])
-    for shapes in grid.in_band(low, high):
-        admitted = fits(shapes, query)
+    for block in blocks:
+        shapes = block.shapes
+        remembered = known is not None and query.vram_bytes is not None
+        admitted = block.allocated(query.recipe) <= most_bytes if remembered else fits(shapes, query)
         in_band, fitting = in_band + len(shapes), fitting + int(admitted.sum())
+        first = _merged(first, block.best(admitted, query), query)
         if admitted.all():
-            first = best(Shapes.concatenate([first, shapes]), query)
             continue
-        first = best(Shapes.concatenate([first, shapes.take(admitted)]), query)
-        too_large = best(Shapes.concatenate([too_large, shapes.take(~admitted)]), query)
+        too_large = _merged(too_large, block.best(~admitted, query), query)
         if not fitting:
             smallest = least_memory(Shapes.concatenate([smallest, shapes]), query)
     return Found(in_band=in_band, fitting=fitting, best=first, too_large=too_large, smallest=smallest)
+
+
+def _merged(first: Shapes, second: Shapes, query: Query) -> Shapes:
+    """The first rows of the order in two lists that are each in order."""
+    if not len(first) or not len(second):
+        return first if len(first) else second
+    return best(Shapes.concatenate([first, second]), query)
 
 
 def _without_target(grid: Lattice, query: Query) -> Found:

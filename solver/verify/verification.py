@@ -105,10 +105,7 @@ def verify_candidates(
     verified: list[Candidate] = []
     try:
         for candidate in chosen:
-            recipe = candidate.memory.recipe
-            plan = _alone(_plan(candidate.config, recipe, place, asked=device), recipe)
-            memory = on_one_card(candidate.config, candidate.memory)
-            verification = _verify(candidate.config, memory, candidate.params, plan)
+            verification = verify_candidate(candidate, device, memory_bytes_limit)
             verified.append(with_measured_speed(replace(candidate, verification=verification), solution.query))
             progress(len(verified), len(chosen))
     except KeyboardInterrupt:
@@ -134,6 +131,19 @@ def with_measured_speed(candidate: Candidate, query: Query) -> Candidate:
     of_all = done.measured["tokens_per_second"] * recipe.gpus * parallel_share(recipe)
     measured = training(candidate.config, recipe, run.tokens, card=query.device, measured=of_all, price=query.price)
     return replace(candidate, training=measured)
+
+
+def verify_candidate(candidate: Candidate, device: str, memory_bytes_limit: int | None = None) -> Verification:
+    """One candidate, at the recipe of its own memory report; the arguments are those of `verify_candidates`.
+
+    Raises:
+        DeviceError, RecipeError: as `verify_config`.
+    """
+    config, recipe, place = candidate.config, candidate.memory.recipe, find_device(device)
+    if place == "cpu":
+        require_cpu(config, recipe, memory_bytes_limit)
+    plan = _alone(_plan(config, recipe, place, asked=device), recipe)
+    return _verify(config, on_one_card(config, candidate.memory), candidate.params, plan)
 
 
 def find_device(device: str) -> str:

@@ -1,0 +1,1 @@
+"""Many queries from one spec: read it, answer it, resume it, report it."""
