@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, get_args
 import click
 
 from diymodel.config import ConfigError
-from solver.errors import InputFileError, QueryError, RequestError, did_you_mean
+from solver.errors import InputFileError, RequestError, did_you_mean
 from solver.recipe import (
     MAX_GPUS,
     Attention,
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     from diymodel.config import DIYConfig
     from solver.batch.run import Batch
     from solver.batch.spec import Spec
-    from solver.card import Card
     from solver.devices import Device
     from solver.interop.export import Program
     from solver.report import Format
@@ -237,12 +236,6 @@ def shape_options(command: Command) -> Command:
 
 price_option = click.option("--price", type=Number(), help="Of one card for an hour: training then has a cost.")
 
-SHAPE_WORDS = ("layers", "hidden", "heads", "kv_heads", "head_dim", "intermediate", "vocab", "untied")
-"""The words of `shape_options`."""
-
-TRAINING_WORDS = ("tokens", "tokens_per_param", "train_days", "flops", "tokens_per_second", "price")
-"""Those of `training_options`."""
-
 
 def training_options(command: Command) -> Command:
     return _all(
@@ -397,7 +390,7 @@ def solve(
     from solver.solution import Status
 
     gpu = words.pop("gpu")
-    solution = search(Query.parse(**words, gpu=gpu if words["vram"] else _card(gpu)))
+    solution = search(Query.parse(**words, gpu=gpu if words["vram"] or gpu is None else _card(gpu)))
     if explain:
         from solver.explain import explain as explained
 
@@ -427,27 +420,18 @@ def count(sources: tuple[str, ...], rank: int, form: Format, output: str | None,
     \b
     Example: diysolve count smollm2-135m model.json config.json
     """
+    from solver.commands import counted
+    from solver.interop import load_architecture
     from solver.report.answers import CountAnswer
 
-    answer = CountAnswer(tuple(_counted(source, rank) for source in sources))
+    answer = CountAnswer(
+        tuple(counted(source, functools.partial(load_architecture, source, rank=rank)) for source in sources)
+    )
     _emit(answer, form, output, quiet)
-    errors = [counted.error for counted in answer.configs if counted.error]
+    errors = [config.error for config in answer.configs if config.error]
     for error in errors:
         click.echo(f"Error: {error}", err=True)
     return WRONG_REQUEST if errors else OK
-
-
-def _counted(source: str, rank: int) -> Any:
-    from solver import counts
-    from solver.interop import load_architecture
-    from solver.report.answers import Counted
-
-    try:
-        known = load_architecture(source, rank=rank)
-    except (RequestError, ConfigError) as error:  # the others are still counted
-        return Counted(source=source, error=str(error))
-    params, active = counts.count(known.shape, known.family), counts.active(known.shape, known.family)
-    return Counted(source=source, model_type=known.model_type, params=params, active=active)
 
 
 @cli.command()
@@ -465,15 +449,10 @@ def memory(
     \b
     Example: diysolve memory smollm2-135m --gpu rtx3060 --micro-batch 8 --seq 2048
     """
-    from solver.memory import report, savings
-    from solver.report.answers import MemoryAnswer
+    from solver.commands import budget_bytes, memory_answer
 
-    budget = _budget(vram, gpu)
-    config = _load(source, rank, quiet)
-    found = report(config, _recipe(config, words, budget), budget)
-    if budget is None:
-        found = replace(found, remedies=savings(config, found.recipe))
-    answer = MemoryAnswer(source=source, config=config, report=found)
+    budget = budget_bytes(vram, gpu, _card)
+    answer = memory_answer(source, _load(source, rank, quiet), words, budget)
     _emit(answer, form, output, quiet)
     return UNSATISFIED if answer.report.verdict == "does not fit" else OK
 
@@ -496,11 +475,12 @@ def verify(
     Example: diysolve verify diy-3m --device cpu
              diysolve verify solution.json --rank 2
     """
+    from solver.commands import budget_bytes, recipe_for
     from solver.report.answers import Verified, VerifyAnswer
 
-    budget = _budget(vram, gpu)
+    budget = budget_bytes(vram, gpu, _card)
     configs = [_load(source, rank, quiet) for source in sources]
-    recipes = [_recipe(config, words, budget) for config in configs]
+    recipes = [recipe_for(config, words, budget) for config in configs]
     from solver.verify import verify_config  # after the files are known to be good: it loads torch
 
     verified = []
@@ -532,27 +512,10 @@ def rank(
     \b
     Example: diysolve rank configs.jsonl --tokens 300B
     """
-    from solver import counts
+    from solver.commands import rank_answer
     from solver.interop import load_configs_to_rank
-    from solver.query import check_tokens_per_param, tokens_at
-    from solver.report.answers import RankAnswer, Ranked
-    from solver.search import rank_configs
-    from solver.units import parse_tokens
 
-    usual = None if tokens is None else parse_tokens(tokens)
-    check_tokens_per_param(tokens_per_param, usual)
-    entries = [
-        (config, own or tokens_at(counts.total(config), usual, tokens_per_param))
-        for config, own in load_configs_to_rank(source)
-    ]
-    scores = rank_configs(entries)
-    order = sorted(range(len(entries)), key=lambda index: (scores[index].total, index))
-    ranked = [
-        Ranked(index=index, rank=place, config=entries[index][0], tokens=entries[index][1], score=scores[index])
-        for place, index in enumerate(order, start=1)
-    ]
-    budgets = {tokens for _, tokens in entries}
-    answer = RankAnswer(tokens=budgets.pop() if len(budgets) == 1 else None, configs=tuple(ranked))
+    answer = rank_answer(load_configs_to_rank(source), tokens, tokens_per_param)
     _emit(answer, form, output, quiet)
     return OK
 
@@ -647,19 +610,11 @@ def explain(
     Example: diysolve explain diy-493m --gpu rtx4090 --micro-batch 4
              diysolve explain --target 500M --gpu rtx4090 --train-days 30 --sources
     """
-    from solver.report.answers import ExplainAnswer
+    from solver.commands import explain_answer
 
-    shape = {word: words.pop(word) for word in SHAPE_WORDS}
-    if source is None:
-        if not any((target, words["vram"], words["gpu"], words["flops"])):
-            raise QueryError("file", None, "give a FILE or a preset to explain, or --target 500M to search for one")
-        card = _card_of_target(target, {"tolerance": tolerance, **shape, **words}, rank)
-    else:
-        given = [word for word, value in {"target": target, **shape}.items() if value]
-        if given:
-            raise QueryError(given[0], {"target": target, **shape}[given[0]], "is for a search; leave it or FILE out")
-        card = _card_of_file(source, words, rank, quiet)
-    _emit(ExplainAnswer(card, sources), form, output, quiet)
+    load = None if source is None else functools.partial(_named, source, rank, quiet)
+    words = {"target": target, "tolerance": tolerance, **words}
+    _emit(explain_answer(words, load=load, rank=rank, sources=sources, find=_card), form, output, quiet)
     return OK
 
 
@@ -677,45 +632,15 @@ def compare(*, sources: tuple[str, ...], rank: int, form: Format, output: str | 
     Example: diysolve compare diy-3m diy-493m --gpu rtx4090
     """
     from solver.card import compare as side_by_side
+    from solver.commands import card_of_file
     from solver.report.answers import CompareAnswer
 
-    cards = [_card_of_file(source, words, rank, quiet) for source in sources]
+    cards = [card_of_file(functools.partial(_named, source, rank, quiet), words, _card) for source in sources]
     _emit(CompareAnswer(side_by_side(cards)), form, output, quiet)
     return OK
 
 
-def _card_of_file(source: str, words: dict[str, Any], rank: int, quiet: bool) -> Card:
-    from solver.card import make_card, tokens_of_budget
-
-    words = dict(words)
-    vram, gpu = words.pop("vram"), words.pop("gpu")
-    if vram is not None and gpu is not None:
-        raise QueryError("gpu", gpu, "give it or vram, not both")
-    device = _card(gpu)
-    budget = device.memory_bytes if device else _budget(vram, None)
-    training = {word: words.pop(word) for word in TRAINING_WORDS}
-    measured, price = training.pop("tokens_per_second"), training["price"]
-    config = _load(source, rank, quiet)
-    recipe = _recipe(config, words, budget)
-    tokens, chosen = tokens_of_budget(config, recipe, device=device, measured=measured, **training)
-    return make_card(
-        source, config, recipe, tokens=tokens, chosen=chosen, budget_bytes=budget, device=device, measured=measured,
-        price=price,
-    )  # fmt: skip
-
-
-def _card_of_target(target: str | None, words: dict[str, Any], rank: int) -> Card:
-    from solver.card import card_of_candidate
-    from solver.query import Query
-    from solver.search import solve as search
-
-    if rank > 1:
-        words["top"] = rank
-    measured, gpu = words.pop("tokens_per_second"), words.pop("gpu")
-    query = Query.parse(target=target, **words, gpu=gpu if words["vram"] else _card(gpu))
-    return card_of_candidate(search(query), rank, measured=measured)
-
-
+@cli.command()
 @click.argument("spec", metavar="SPEC", required=False)
 @click.option("--out", metavar="DIR|-", help="Where the report goes; -: JSON lines on stdout, and no report.")
 @click.option("--schema", is_flag=True, help="Print the JSON schema of a spec, and nothing else.")
@@ -866,12 +791,94 @@ def presets(form: Format, output: str | None, quiet: bool) -> int:
     \b
     Example: diysolve presets --format markdown
     """
-    from solver.interop import load_architecture
-    from solver.presets import PRESETS, published_models
-    from solver.report.answers import PresetsAnswer
+    from solver.commands import presets_answer
 
-    published = tuple((model, load_architecture(model.name)) for model in published_models())
-    _emit(PresetsAnswer(PRESETS, published), form, output, quiet)
+    _emit(presets_answer(), form, output, quiet)
+    return OK
+
+
+def _require_serve() -> None:
+    """Raise UsageError where what the service needs is not installed."""
+    from importlib.util import find_spec
+
+    missing = [module for module in ("fastapi", "httptools", "uvicorn") if find_spec(module) is None]
+    if missing:
+        raise click.UsageError(
+            f"{missing[0]} is not installed; `pip install 'diysolve[serve]'` brings what serve needs"
+        )
+
+
+def _token(path: str | None, words: str | None) -> str | None:
+    """The token of a file, or of the environment. Raises InputFileError where the file holds none."""
+    if path is None:
+        return words or None
+    try:
+        with open(path, encoding="utf-8") as file:
+            token = file.read(10_000).strip()
+    except (OSError, ValueError) as error:
+        reason = (error.strerror or str(error)).lower() if isinstance(error, OSError) else "is not text"
+        raise InputFileError("token_file", path, f"cannot be read: {reason}") from None
+    if not token:
+        raise InputFileError("token_file", path, "is empty; write the token into it")
+    return token
+
+
+@cli.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen at; 0.0.0.0 for all.")
+@click.option("--port", type=Whole(0, 65535), default=8000, show_default=True, help="0: any that is free.")
+@click.option("--workers", type=Whole(1, 256), help="Processes that compute.  [default: one a core]")
+@click.option("--allow-verify", is_flag=True, help="Let clients have models built here, one job at a time.")
+@click.option("--token-file", metavar="FILE", help="Ask for the token in it; DIYSOLVE_TOKEN in the environment too.")
+@click.option("--allow-origin", metavar="URL", multiple=True, help="Another site whose pages may ask (CORS).")
+@click.option("--max-body", metavar="SIZE", default="1MiB", show_default=True, help="Largest request (413).")
+@click.option("--max-nesting", type=Whole(1, 200), default=32, show_default=True, help="Deepest JSON (422).")
+@click.option("--max-lattice", metavar="ROWS", default="20M", show_default=True, help="Largest lattice (422).")
+@click.option("--max-batch", type=Whole(1, 1_000_000), default=1000, show_default=True, help="Most entries (422).")
+@click.option("--max-seconds", type=Number(), default=5.0, show_default=True, help="Longest computation (503).")
+@click.option(
+    "--max-client-seconds",
+    type=Number(),
+    default=10.0,
+    show_default=True,
+    help="Longest that a client may take to send a request (408).",
+)
+@click.option("--max-requests", type=Whole(1, 100_000), default=64, show_default=True, help="Most at once (429).")
+@click.option("--quiet", is_flag=True, help="No access log on stderr.")
+def serve(
+    *, host: str, port: int, workers: int | None, allow_verify: bool, token_file: str | None,
+    allow_origin: tuple[str, ...], max_body: str, max_nesting: int, max_lattice: str, max_batch: int,
+    max_seconds: float, max_client_seconds: float, max_requests: int, quiet: bool,
+) -> int:  # fmt: skip
+    """Answer over HTTP, with a page to explore with.
+
+    \b
+    Example: diysolve serve
+             curl --json '{"target": "500M", "vram": "24GB"}' http://127.0.0.1:8000/v1/solve
+    """
+    _require_serve()
+    from solver.serve.bounds import Bounds
+    from solver.serve.run import serve as listen
+    from solver.serve.settings import Settings
+    from solver.units import parse_bytes, parse_params
+
+    bounds = Bounds(
+        body_bytes=parse_bytes(max_body, "max_body"),
+        nesting=max_nesting,
+        lattice=parse_params(max_lattice, "max_lattice"),
+        batch=max_batch,
+        seconds=max_seconds,
+        client_seconds=max_client_seconds,
+        concurrent=max_requests,
+    )
+    settings = Settings(
+        bounds=bounds,
+        workers=workers or os.cpu_count() or 1,
+        token=_token(token_file, os.environ.get("DIYSOLVE_TOKEN")),
+        origins=allow_origin,
+        allow_verify=allow_verify,
+        quiet=quiet,
+    )
+    listen(host, port, settings)
     return OK
 
 
@@ -891,41 +898,19 @@ def _load(source: str, rank: int, quiet: bool, *, exactly: bool = False) -> DIYC
     return loaded.config
 
 
-def _card(gpu: str | None) -> Device | None:
+def _named(source: str, rank: int, quiet: bool) -> tuple[str, DIYConfig]:
+    return source, _load(source, rank, quiet)
+
+
+def _card(gpu: str) -> Device:
     """The card that --gpu names; auto reads the real one, which loads torch."""
     if gpu != "auto":
         from solver.devices import device
 
-        return None if gpu is None else device(gpu)
+        return device(gpu)
     from solver.verify.card import read_card
 
     return read_card()
-
-
-def _budget(vram: str | None, gpu: str | None) -> int | None:
-    from solver.units import parse_bytes
-
-    if vram is not None and gpu is not None:
-        raise QueryError("gpu", gpu, "give it or vram, not both")
-    if vram is not None:
-        return parse_bytes(vram, "vram")
-    card = _card(gpu)
-    return card.memory_bytes if card else None
-
-
-def _recipe(config: DIYConfig, words: dict[str, Any], budget: int | None) -> Recipe:
-    """The recipe for a file: its own length unless given, and for --micro-batch max the largest that fits, or 1."""
-    from solver.memory import max_micro_batch
-
-    largest = words["micro_batch"] == "max"
-    if largest and budget is None:
-        raise QueryError("micro_batch", "max", "needs a budget; give vram or gpu along")
-    seq = config.max_seq_len if words["seq"] is None else words["seq"]
-    words = {word: value for word, value in words.items() if value is not None}
-    recipe = Recipe.parse(**{**words, "seq": seq, "micro_batch": 1 if largest else words["micro_batch"]})
-    if largest and budget is not None:
-        recipe = replace(recipe, micro_batch=max(1, max_micro_batch(config, recipe, budget)))
-    return recipe
 
 
 def _draw(solution: Solution, path: str, quiet: bool) -> None:

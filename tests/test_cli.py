@@ -28,7 +28,10 @@ from solver.solution import Solution, Verification
 from tests.finished import COUNTED_ONLY, DEEP, REFUTED, WIDE
 
 ROOT = Path(__file__).parent.parent
-COMMANDS = ("solve", "count", "memory", "verify", "rank", "export", "explain", "compare", "batch", "devices", "presets")
+COMMANDS = (
+    "solve", "count", "memory", "verify", "rank", "export", "explain", "compare", "batch", "devices", "presets",
+    "serve",
+)  # fmt: skip
 SOLVE = ("--target", "20M", "--vram", "24GB", "--verify", "0")
 
 

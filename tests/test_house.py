@@ -25,7 +25,8 @@ FLOORS: list[set[str]] = [
     {"solver.explain", "solver.card"},
     {"solver.interop"},
     {"solver.verify", "solver.report"},
-    {"solver.batch"},
+    {"solver.commands", "solver.batch"},
+    {"solver.serve"},
     {"cli"},
 ]
 """From the ground up: a room may import rooms of lower floors, and itself."""

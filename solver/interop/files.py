@@ -49,64 +49,70 @@ class Loaded:
     """What a Hugging Face config says and DIYConfig cannot, such as RoPE scaling. It changes no count."""
 
 
-def load_config(source: str, *, rank: int = 1) -> DIYConfig:
+def load_config(source: str, *, rank: int = 1, values: Any = None) -> DIYConfig:
     """The config that `source` names: `load` without what was left out."""
-    return load(source, rank=rank).config
+    return load(source, rank=rank, values=values).config
 
 
-def load(source: str, *, rank: int = 1) -> Loaded:
+def load(source: str, *, rank: int = 1, values: Any = None) -> Loaded:
     """The config that `source` names. `rank` picks the candidate where it is the JSON of a solve.
+
+    Where `values` are given they are what it holds, read elsewhere: `source` is their name, and no file is looked for.
 
     Raises:
         InputFileError: nothing can be read there, or it does not hold a config.
         ConfigError: it holds the fields of a config that no model can be built from.
         RequestError: a rank that the solve does not have.
     """
-    values = _values(source)
+    values = _values(source, values)
     config = _one_config(source, values, rank)
     return Loaded(config, tuple(left_out(values)) if is_huggingface(values) else ())
 
 
-def load_architecture(source: str, *, rank: int = 1) -> Architecture:
+def load_architecture(source: str, *, rank: int = 1, values: Any = None) -> Architecture:
     """What decides the count of the model that `source` names: a config as above, or a Hugging Face config of any
     model type that is known.
 
     Raises:
         InputFileError, ConfigError, RequestError: as for load.
     """
-    values = _values(source)
+    values = _values(source, values)
     if not is_huggingface(values):
         return architecture.of_config(_one_config(source, values, rank))
     _refuse_rank(source, rank)
     return architecture.of_hugging_face(source, values)
 
 
-def load_configs_to_rank(source: str) -> list[ToRank]:
+def load_configs_to_rank(source: str, *, values: Any = None) -> list[ToRank]:
     """The configs of a JSON list, of JSONL (one object a line) or of a solve, each with its own tokens if it has them.
+
+    `values` as for load_config.
 
     Raises:
         InputFileError: nothing can be read there, or an entry is not a config; the message names its index or line.
         ConfigError: an entry from which no model can be built, likewise.
     """
-    if source != STDIN and not os.path.exists(source):
-        return [(_config(source, _preset(source)), None)]
-    found = [_entry_to_rank(source, where, entry) for where, entry in _entries(source, _text(source))]
+    if values is None and source != STDIN and not os.path.exists(source):
+        return [(_config(source, preset_fields(source)), None)]
+    entries = _entries(source, _text(source)) if values is None else _entries_of(source, values)
+    found = [_entry_to_rank(source, where, entry) for where, entry in entries]
     if not found:
         raise InputFileError("file", source, "holds no config; wanted are a JSON list of configs, or one JSON a line")
     return found
 
 
-def _values(source: str) -> dict[str, Any]:
-    """The JSON object that `source` names: a preset's, a file's, or standard input's."""
-    is_preset = source != STDIN and not os.path.exists(source)
-    values = _preset(source) if is_preset else _json(source, _text(source))
+def _values(source: str, values: Any) -> dict[str, Any]:
+    """The JSON object that `source` names: the values that are given, a preset's, a file's, or standard input's."""
+    if values is None:
+        is_preset = source != STDIN and not os.path.exists(source)
+        values = preset_fields(source) if is_preset else _json(source, _text(source))
     if not isinstance(values, dict):
         raise InputFileError("file", source, f"holds {_kind(values)}; {WANTED}")
     return values
 
 
-def _preset(name: str) -> dict[str, Any]:
-    """The fields of a preset: of a DIYConfig, or of a Hugging Face config."""
+def preset_fields(name: str) -> dict[str, Any]:
+    """The fields of a preset: of a DIYConfig, or of a Hugging Face config. Raises InputFileError for no preset."""
     diy, published = find(name), find_published(name)
     if diy is not None:
         return diy.config.to_dict()
@@ -211,7 +217,10 @@ def _entries(source: str, text: str) -> Iterator[tuple[str, Any]]:
             if line.strip():
                 yield f"line {number}", _json(source, line, f"line {number}")
         return
-    values = _json(source, text)
+    yield from _entries_of(source, _json(source, text))
+
+
+def _entries_of(source: str, values: Any) -> Iterator[tuple[str, Any]]:
     if isinstance(values, dict) and _is_solution(values):
         for index in range(len(_candidates(source, values))):
             yield f"index {index}", _candidate(source, values, index + 1).to_dict()
