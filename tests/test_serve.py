@@ -13,6 +13,7 @@ import pytest
 from click.testing import CliRunner, Result
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from solver.search.known import Known
 
 import cli
 from diymodel.config import DIYConfig
@@ -228,6 +229,44 @@ def test_an_export_is_the_command_lines(service: Service, tmp_path: Path, progra
     assert found["files"] == {path.name: path.read_text() for path in tmp_path.iterdir()}
 
 
+SPECS = [
+    [{"target": "20M", "top": 2}, {"name": "too much", "target": "7B", "vram": "2GB"}, {"target": "1M", "heads": 7}],
+    {"grid": {"target": ["10M", "20M"], "gpu": ["rtx3060", "rtx4090"]}, "defaults": {"top": 1, "layers": "4:12"}},
+]
+
+
+@pytest.mark.parametrize("spec", SPECS)
+def test_a_batch_is_the_command_lines(service: Service, spec: Any) -> None:
+    response = service.post("/v1/batch", spec)
+    assert response.headers["content-type"] == "application/jsonl"
+    lines = [timeless(json.loads(line)) for line in response.text.splitlines()]
+    printed = diysolve("batch", "-", "--out=-", stdin=json.dumps(spec)).stdout
+    assert lines == [timeless(json.loads(line)) for line in printed.splitlines()]
+    assert len(lines) > 2
+
+
+def test_a_batch_is_checked_before_it_is_answered(service: Service) -> None:
+    response = service.post("/v1/batch", [{"target": "20M"}, {"target": "1M", "tarfet": 1}, {"target": "x"}])
+    problem = response.json()
+    assert response.status_code == 422
+    assert len(problem["mistakes"]) == 2
+    assert "did you mean target?" in problem["mistakes"][0]
+
+
+def test_a_batch_that_is_too_long() -> None:
+    reply = answer("/v1/batch", b'[{"target": "1M"}, {"target": "2M"}, {"target": "3M"}]', Bounds(batch=2))
+    assert reply.status == 422
+    assert b"more than 2 queries" in reply.body
+
+
+def test_an_entry_that_the_service_cannot_answer() -> None:
+    with Service("--workers=1", "--quiet", "--max-seconds=0.2", "--max-lattice=1000T") as hurried:
+        body = [{"vram": "24GB", "vocab": "1000:40000:1000"}, {"target": "20M", "top": 1}]
+        first, _ = map(json.loads, hurried.post("/v1/batch", body).text.splitlines())
+    assert (first["number"], first["status"], first["solution"]) == (1, "error", None)
+    assert "not answered within 0.2 s" in first["message"]
+
+
 NOT_ASKED_FOR = {"format", "output", "quiet", "help"}
 """How the command line writes an answer down."""
 
@@ -235,7 +274,7 @@ NOT_ASKED_FOR = {"format", "output", "quiet", "help"}
 @pytest.mark.parametrize(
     ("command", "table", "elsewhere"),
     [
-        ("solve", words.SOLVE, {"verify", "device"}),  # a verification is a job
+        ("solve", words.SOLVE, {"verify", "device", "plot"}),  # a verification is a job, a picture is a file
         ("memory", words.MEMORY, set()),
         ("count", words.count_words(10), set()),
         ("rank", words.RANK, set()),
@@ -391,7 +430,7 @@ def test_so_many_at_once() -> None:
 def test_a_mistake_of_ours_is_not_the_clients(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def broken(body: Any, bounds: Bounds) -> dict[str, Any]:
+    def broken(body: Any, bounds: Bounds, known: Known) -> dict[str, Any]:
         raise ZeroDivisionError("secret")
 
     monkeypatch.setitem(ENDPOINTS, "/v1/solve", broken)

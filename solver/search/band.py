@@ -11,6 +11,7 @@ from solver import counts, memory
 from solver.lattice import Shapes, lattice
 from solver.query import Query
 from solver.ranking.total import Floats, total
+from solver.search.known import Known
 from solver.search.order import step_time, terms
 from solver.search.passes import search
 
@@ -46,12 +47,13 @@ class Band:
         }
 
 
-def band(query: Query) -> Band:
+def band(query: Query, known: Known | None = None) -> Band:
     """The first `top` depths and widths of a query; none where nothing satisfies it.
 
     Memory and time are those of the query's own micro-batch. Raises as `solve`.
     """
-    shapes = search(lattice(query), query).best
+    grid = known.lattice(query) if known else lattice(query)
+    shapes = search(grid, query, known).best
     by_term = terms(shapes, query)
     times = step_time(shapes, query)
     return Band(

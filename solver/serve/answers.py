@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import json
 import sys
+import tempfile
 import traceback
 from collections.abc import Callable
 from functools import partial
+from importlib.metadata import version
+from itertools import islice
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from diymodel.config import ConfigError, DIYConfig
 from solver import commands
+from solver.batch import words as batch_words
+from solver.batch.run import Verify
+from solver.batch.spec import Entry, Spec, SpecError
+from solver.batch.store import SCHEMA as BATCH_SCHEMA
+from solver.batch.store import body as store_body
+from solver.batch.store import key_of, line
 from solver.errors import InputFileError, RequestError
 from solver.explain import explain
 from solver.families import Architecture
@@ -19,12 +29,16 @@ from solver.presets import nearest
 from solver.query import OPTIONS, Query
 from solver.recipe import Recipe
 from solver.report.answers import CountAnswer
-from solver.search import solve
+from solver.search.answer import solve_knowing
 from solver.search.band import band
+from solver.search.known import Known
 from solver.serve import words
 from solver.serve.bodies import parse
 from solver.serve.bounds import Bounds, require_lattice
 from solver.serve.problems import Problem, problem_of
+
+ENTRY = "entry"
+"""In place of a path: one entry of a batch."""
 
 
 class Reply(NamedTuple):
@@ -34,13 +48,17 @@ class Reply(NamedTuple):
     body: bytes
 
 
-def answer(path: str, body: bytes, bounds: Bounds) -> Reply:
+def answer(path: str, body: bytes, bounds: Bounds, known: Known | None = None) -> Reply:
     """What the service replies to a body at a path of ENDPOINTS, mistakes of the client and of ours included.
 
-    A verification is only checked here: it is a job of its own.
+    `known` is what earlier answers of this process have left; it changes none of them. A verification and a batch are
+    only checked here: one is a job, the other many queries, each asked at ENTRY.
     """
+    known = known or Known()
     try:
-        found = ENDPOINTS[path](parse(body, bounds.nesting), bounds)
+        if path == ENTRY:
+            return Reply(200, answer_entry(json.loads(body), known))
+        found = ENDPOINTS[path](parse(body, bounds.nesting), bounds, known)
         return Reply(200, dump(found))
     except Problem as problem:
         return refusal(problem)
@@ -62,15 +80,15 @@ def dump(values: dict[str, Any]) -> bytes:
     return json.dumps(values, separators=(",", ":"), allow_nan=False).encode()
 
 
-def _solve(body: Any, bounds: Bounds) -> dict[str, Any]:
+def _solve(body: Any, bounds: Bounds, known: Known) -> dict[str, Any]:
     given = words.read(body, words.SOLVE)
     explained = given.pop("explain", False)
-    solution = solve(_query(given, bounds))
+    solution = solve_knowing(_query(given, bounds), known)
     return (explain(solution) if explained else solution).to_dict()
 
 
-def _band(body: Any, bounds: Bounds) -> dict[str, Any]:
-    return band(_query(words.read(body, words.BAND), bounds)).to_dict()
+def _band(body: Any, bounds: Bounds, known: Known) -> dict[str, Any]:
+    return band(_query(words.read(body, words.BAND), bounds), known).to_dict()
 
 
 def _query(given: dict[str, Any], bounds: Bounds) -> Query:
@@ -79,7 +97,7 @@ def _query(given: dict[str, Any], bounds: Bounds) -> Query:
     return query
 
 
-def _explain(body: Any, bounds: Bounds) -> dict[str, Any]:
+def _explain(body: Any, bounds: Bounds, known: Known) -> dict[str, Any]:
     given = words.read(body, words.EXPLAIN, required=False)
     file, rank = given.pop("file", None), given.pop("rank", 1)
     if file is None:
@@ -97,7 +115,7 @@ def _require_shape(given: dict[str, Any], bounds: Bounds) -> None:
     require_lattice(query, bounds)
 
 
-def _count(body: Any, bounds: Bounds) -> dict[str, Any]:
+def _count(body: Any, bounds: Bounds, known: Known) -> dict[str, Any]:
     given = words.read(body, words.count_words(bounds.batch))
     rank = given.get("rank", 1)
     return CountAnswer(
@@ -105,7 +123,7 @@ def _count(body: Any, bounds: Bounds) -> dict[str, Any]:
     ).to_dict()
 
 
-def _memory(body: Any, bounds: Bounds) -> dict[str, Any]:
+def _memory(body: Any, bounds: Bounds, known: Known) -> dict[str, Any]:
     given = words.read(body, words.MEMORY)
     file, budget = given.pop("file"), commands.budget_bytes(given.pop("vram", None), given.pop("gpu", None))
     source = _name(file)
@@ -113,7 +131,7 @@ def _memory(body: Any, bounds: Bounds) -> dict[str, Any]:
     return commands.memory_answer(source, config, given, budget).to_dict()
 
 
-def _rank(body: Any, bounds: Bounds) -> dict[str, Any]:
+def _rank(body: Any, bounds: Bounds, known: Known) -> dict[str, Any]:
     given = words.read(body, words.RANK)
     file = given["file"]
     if isinstance(file, list) and len(file) > bounds.batch:
@@ -122,7 +140,7 @@ def _rank(body: Any, bounds: Bounds) -> dict[str, Any]:
     return commands.rank_answer(configs, given.get("tokens"), given.get("tokens_per_param")).to_dict()
 
 
-def _export(body: Any, bounds: Bounds) -> dict[str, Any]:
+def _export(body: Any, bounds: Bounds, known: Known) -> dict[str, Any]:
     """The files of an export as texts: the service writes none."""
     given = words.read(body, words.EXPORT)
     file, program = given["file"], given.get("to", "hf")
@@ -134,6 +152,44 @@ def _export(body: Any, bounds: Bounds) -> dict[str, Any]:
         "files": made.files,
         "notes": list(made.notes),
     }
+
+
+def _batch(body: Any, bounds: Bounds, known: Known) -> dict[str, Any]:
+    """The entries of a spec: all of it is checked before the first of them is answered."""
+    with tempfile.TemporaryDirectory(prefix="diysolve-") as folder:
+        path = Path(folder) / "spec.json"
+        path.write_bytes(dump(body))
+        spec = Spec(source="body", path=path, kind="json")
+        entries = list(islice(spec.entries(), bounds.batch + 1))
+        if len(entries) > bounds.batch:
+            raise RequestError("body", "a spec", f"has more than {bounds.batch:,} queries, the most of one request")
+        try:
+            spec.check()
+        except SpecError as error:
+            detail = f"the body {error.allowed}"
+            raise Problem(status=422, detail=detail, field="body", mistakes=error.mistakes) from None
+    for entry in entries:
+        require_lattice(entry.query, bounds)
+    return {"entries": [{"number": entry.number, "name": entry.name, "words": entry.words} for entry in entries]}
+
+
+def answer_entry(entry: dict[str, Any], known: Known) -> bytes:
+    """The line of an entry of a spec that was checked, as `diysolve batch` writes it."""
+    query, _ = batch_words.query(entry["words"])
+    assert query
+    key = key_of(query, version=version("diysolve"), verify=str(Verify()))
+    try:
+        solution = solve_knowing(query, known)
+        kept = store_body(key, solution, solution.message)
+    except RequestError as error:
+        kept = store_body(key, None, str(error))
+    return line(Entry(**entry, query=query), kept.encode())
+
+
+def error_line(entry: dict[str, Any], message: str) -> bytes:
+    """The line of an entry that the service could not answer."""
+    unanswered: dict[str, Any] = {"key": None, "status": "error", "message": message, "notes": [], "solution": None}
+    return dump({"schema": BATCH_SCHEMA, **entry, **unanswered}) + b"\n"
 
 
 class ToVerify(NamedTuple):
@@ -156,7 +212,7 @@ def to_verify(body: Any, bounds: Bounds) -> ToVerify:
     return ToVerify(configs, device, budget)
 
 
-def _check_verify(body: Any, bounds: Bounds) -> dict[str, Any]:
+def _check_verify(body: Any, bounds: Bounds, known: Known) -> dict[str, Any]:
     return {"configs": len(to_verify(body, bounds).configs)}
 
 
@@ -188,7 +244,7 @@ def _architecture(name: str, file: Any, rank: int) -> Architecture:
     return load_architecture(name, rank=rank, values=_values(file))
 
 
-ENDPOINTS: dict[str, Callable[[Any, Bounds], dict[str, Any]]] = {
+ENDPOINTS: dict[str, Callable[[Any, Bounds, Known], dict[str, Any]]] = {
     "/v1/solve": _solve,
     "/v1/explain": _explain,
     "/v1/count": _count,
@@ -196,5 +252,6 @@ ENDPOINTS: dict[str, Callable[[Any, Bounds], dict[str, Any]]] = {
     "/v1/rank": _rank,
     "/v1/band": _band,
     "/v1/export": _export,
+    "/v1/batch": _batch,
     "/v1/verify": _check_verify,
 }

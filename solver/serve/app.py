@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from importlib.metadata import version
@@ -13,19 +14,19 @@ from fastapi import FastAPI, Request
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 
 from solver.commands import presets_answer
 from solver.devices import DEVICES
 from solver.report.answers import DevicesAnswer
 from solver.serve import openapi
-from solver.serve.answers import Reply, dump
+from solver.serve.answers import ENTRY, Reply, dump, error_line
 from solver.serve.assets import Assets
 from solver.serve.cache import Cache
 from solver.serve.jobs import Job, Jobs
 from solver.serve.pool import Pool
 from solver.serve.problems import Problem
-from solver.serve.replies import json_response, problem_response
+from solver.serve.replies import NOT_KEPT, json_response, problem_response
 from solver.serve.settings import Settings
 from solver.serve.shell import Gate, Recorded, log_line
 
@@ -88,6 +89,27 @@ class Service:
             raise Problem(status=413, detail=detail, field="body")
         return b"".join(chunks)
 
+    async def lines(self, entries: list[dict[str, Any]]) -> AsyncIterator[bytes]:
+        """The line of each entry, in order; no more are under way than there are workers."""
+        waiting: deque[asyncio.Task[bytes]] = deque()
+        try:
+            for entry in entries:
+                waiting.append(asyncio.create_task(self._line(entry)))
+                if len(waiting) == self.settings.workers:
+                    yield await waiting.popleft()
+            while waiting:
+                yield await waiting.popleft()
+        finally:
+            for task in waiting:
+                task.cancel()
+
+    async def _line(self, entry: dict[str, Any]) -> bytes:
+        try:
+            reply = await self.pool.answer(ENTRY, dump(entry))
+        except Problem as problem:
+            return error_line(entry, problem.detail)
+        return reply.body if reply.status == 200 else error_line(entry, json.loads(reply.body)["detail"])
+
 
 def create_app(settings: Settings) -> FastAPI:
     """The service as an ASGI application."""
@@ -114,6 +136,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_exception_handler(Exception, _mistake)
     for path in ASKED:
         app.add_api_route(path, _asking(service, path), methods=["POST"])
+    app.add_api_route("/v1/batch", _batching(service), methods=["POST"])
     _add_known(app, service, openapi.document(settings, version("diysolve")))
     _add_jobs(app, service)
     for path, asset in Assets().by_path.items():
@@ -127,6 +150,17 @@ def _asking(service: Service, path: str) -> Callable[[Request], Awaitable[Respon
         return json_response(await service.reply(path, body))
 
     return ask
+
+
+def _batching(service: Service) -> Callable[[Request], Awaitable[Response]]:
+    async def batch(request: Request) -> Response:
+        checked = await service.pool.answer("/v1/batch", await service.body(request))
+        if checked.status != 200:
+            return json_response(checked)
+        lines = service.lines(json.loads(checked.body)["entries"])
+        return StreamingResponse(lines, headers=NOT_KEPT, media_type="application/jsonl")
+
+    return batch
 
 
 def _add_known(app: FastAPI, service: Service, document: dict[str, Any]) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from http import HTTPStatus
 from typing import Any
 
+from solver.batch.schema import schema as spec_schema
 from solver.serve import words
 from solver.serve.problems import MEDIA_TYPE
 from solver.serve.settings import Settings
@@ -30,6 +32,10 @@ EXAMPLES: dict[str, dict[str, Any]] = {
         "the best of a size, in a month": {"target": "500M", "gpu": "rtx4090", "train_days": 30},
     },
     "/v1/band": {"every depth and width of 500M": {"target": "500M", "top": 400}},
+    "/v1/batch": {
+        "sizes on cards": {"grid": {"target": ["125M", "500M"], "gpu": ["rtx3060", "rtx4090"]}, "defaults": {"top": 3}},
+        "a list": [{"name": "small", "target": "20M"}, {"target": "7B", "vram": "24GB"}],
+    },
     "/v1/export": {"for transformers": {"file": "diy-493m", "to": "hf"}},
     "/v1/verify": {"a small model": {"files": ["diy-3m"], "device": "cpu"}},
 }
@@ -42,6 +48,7 @@ SUMMARIES = {
     "/v1/rank": "Rank given configs against each other (diysolve rank)",
     "/v1/explain": "What each part of a config costs, and why (diysolve explain)",
     "/v1/band": "The best shape of every depth and width, as columns for a plot",
+    "/v1/batch": "Answer many queries: one JSON line each, as they are answered (diysolve batch)",
     "/v1/export": "A config as other programs read it, as texts (diysolve export)",
     "/v1/verify": "Build configs and compare, as a job (diysolve verify; with --allow-verify)",
     "/v1/devices": "The cards that gpu knows (diysolve devices)",
@@ -49,6 +56,8 @@ SUMMARIES = {
     "/healthz": "Whether the service can answer",
     "/version": "Its version",
 }
+
+SPEC = "Spec"
 
 REFUSALS = (400, 401, 408, 413, 415, 422, 429, 500, 503)
 """What a request with a body may be refused with."""
@@ -65,6 +74,7 @@ def document(settings: Settings, version: str) -> Schema:
         "/v1/export": (words.EXPORT, "Draft"),
     }
     paths: Schema = {path: {"post": _post(path, *body)} for path, body in bodies.items()}
+    paths["/v1/batch"] = {"post": _batch_post()}
     paths["/v1/explain"] = {"post": _explain_post()}
     if settings.allow_verify:
         paths |= _job_paths(settings)
@@ -79,7 +89,7 @@ def document(settings: Settings, version: str) -> Schema:
             "details with the command line's sentence and the field that it is about.",
         },
         "paths": paths,
-        "components": {"schemas": SCHEMAS},
+        "components": {"schemas": {**SCHEMAS, **_spec_schemas()}},
     }
     if settings.token:
         found["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
@@ -105,6 +115,20 @@ def _posted(path: str, body: Schema, answers: Schema) -> Schema:
 
 def _explain_post() -> Schema:
     return _posted("/v1/explain", words.schema(words.EXPLAIN, required=False), {"200": _answer("Explanation")})
+
+
+def _batch_post() -> Schema:
+    lines = {"description": "One line for each query", "content": {"application/jsonl": {"schema": TEXT}}}
+    return _posted("/v1/batch", {"$ref": f"#/components/schemas/{SPEC}"}, {"200": lines})
+
+
+def _spec_schemas() -> Schema:
+    """The JSON schema of a spec, its parts under names of their own."""
+    named = json.dumps(spec_schema()).replace('"#/$defs/', f'"#/components/schemas/{SPEC}.')
+    whole: Schema = json.loads(named)
+    parts = {f"{SPEC}.{name}": part for name, part in whole.pop("$defs").items()}
+    del whole["$schema"]
+    return {SPEC: whole, **parts}
 
 
 def _get(path: str, answer: str) -> Schema:
@@ -283,7 +307,7 @@ SCHEMAS: Schema = {
         }
     ),
     "Problem": {
-        **_object({"type": TEXT, "title": TEXT, "status": INT, "detail": TEXT}, field=TEXT),
+        **_object({"type": TEXT, "title": TEXT, "status": INT, "detail": TEXT}, field=TEXT, mistakes=_list(TEXT)),
         "examples": [
             {
                 "type": "about:blank",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -22,14 +23,21 @@ class Problem(Exception):
         detail: one sentence.
         field: the word of the body, or the header, that it is about.
         retry_after: seconds after which it may be tried again.
+        mistakes: one sentence each, where there are several.
     """
 
-    def __init__(self, status: int, detail: str, field: str | None = None, retry_after: int | None = None) -> None:
+    def __init__(
+        self, status: int, detail: str, field: str | None = None, retry_after: int | None = None,
+        mistakes: Sequence[str] = (),
+    ) -> None:  # fmt: skip
         super().__init__(detail)
         self.status, self.detail, self.field, self.retry_after = status, detail, field, retry_after
+        self.mistakes = list(mistakes)
 
     def to_dict(self) -> dict[str, Any]:
-        about = {"field": self.field} if self.field else {}
+        about: dict[str, Any] = {"field": self.field} if self.field else {}
+        if self.mistakes:
+            about["mistakes"] = self.mistakes
         title = HTTPStatus(self.status).phrase
         return {"type": "about:blank", "title": title, "status": self.status, "detail": self.detail, **about}
 

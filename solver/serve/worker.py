@@ -11,6 +11,7 @@ import struct
 import sys
 from typing import BinaryIO
 
+from solver.search.known import Known
 from solver.serve.answers import Reply, answer
 from solver.serve.bounds import Bounds
 
@@ -25,17 +26,17 @@ WARM_UP = (("/v1/solve", b'{"target":"500M","vram":"24GB","explain":true}'), ("/
 
 
 def main() -> None:
-    bounds = Bounds(**json.loads(sys.argv[1]))
+    bounds, known = Bounds(**json.loads(sys.argv[1])), Known()
     replies = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # whatever prints cannot break a frame
     limit_memory(bounds.worker_bytes)
     for path, body in WARM_UP:
-        answer(path, body, bounds)
+        answer(path, body, bounds, known)
     write(replies, Reply(200, b"ready"))
     while header := sys.stdin.buffer.read(ASKED.size):
         path_length, length = ASKED.unpack(header)
         path = sys.stdin.buffer.read(path_length).decode()
-        write(replies, answer(path, sys.stdin.buffer.read(length), bounds))
+        write(replies, answer(path, sys.stdin.buffer.read(length), bounds, known))
 
 
 def write(file: BinaryIO, reply: Reply) -> None:
