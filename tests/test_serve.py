@@ -13,10 +13,10 @@ import pytest
 from click.testing import CliRunner, Result
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from solver.search.known import Known
 
 import cli
 from diymodel.config import DIYConfig
+from solver.search.known import Known
 from solver.serve import openapi, words
 from solver.serve.answers import ENDPOINTS, answer
 from solver.serve.assets import Assets
