@@ -253,10 +253,18 @@ def test_a_batch_is_checked_before_it_is_answered(service: Service) -> None:
     assert "did you mean target?" in problem["mistakes"][0]
 
 
-def test_a_batch_that_is_too_long() -> None:
-    reply = answer("/v1/batch", b'[{"target": "1M"}, {"target": "2M"}, {"target": "3M"}]', Bounds(batch=2))
+@pytest.mark.parametrize(
+    "spec",
+    [
+        [{"target": "1M"}] * 3,
+        {"queries": [{"target": "1M"}], "grid": {"target": ["2M", "3M"]}},
+        {"grid": {word: ["x"] * 100 for word in ("target", "vram", "tokens", "layers", "hidden", "heads")}},
+    ],
+)
+def test_a_batch_that_is_too_long(spec: Any) -> None:
+    reply = answer("/v1/batch", json.dumps(spec).encode(), Bounds(batch=2))
     assert reply.status == 422
-    assert b"more than 2 queries" in reply.body
+    assert b"give at most 2 in one request" in reply.body
 
 
 def test_an_entry_that_the_service_cannot_answer() -> None:

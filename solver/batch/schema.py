@@ -22,8 +22,12 @@ def schema() -> dict[str, Any]:
         "$defs": {
             "spec": {
                 "type": "object",
-                "properties": {"defaults": query, "grid": {"$ref": "#/$defs/grid"}, "queries": queries},
-                "anyOf": [{"required": ["queries"]}, {"required": ["grid"]}],
+                "properties": {
+                    "defaults": _or_null(query),
+                    "grid": _or_null({"$ref": "#/$defs/grid"}),
+                    "queries": _or_null({"type": "array", "items": query}),
+                },
+                "anyOf": [{"required": ["queries"], "properties": {"queries": queries}}, {"required": ["grid"]}],
                 "additionalProperties": False,
             },
             "query": _of_words(lambda word: {"$ref": f"#/$defs/{word}"}, named=True),

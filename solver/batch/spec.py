@@ -315,11 +315,12 @@ def _of_document(document: _Document) -> Iterator[_Raw]:
         if key not in KEYS:
             complaint = f"{document.where(key)}: {shown(key)} is not a part of a spec; {did_you_mean(key, KEYS)}"
             raise SpecError(document.source, [complaint], 1)
-    defaults = value.get("defaults") or {}
+    parts = {key: part for key, part in value.items() if part is not None}  # a key with nothing behind it, in YAML
+    defaults = parts.get("defaults", {})
     if not isinstance(defaults, dict) or NAME in defaults:
         complaint = f"{document.where('defaults')}: defaults are words of a query with their values, without a name"
         raise SpecError(document.source, [complaint], 1)
-    queries, grid = value.get("queries") or [], value.get("grid") or {}
+    queries, grid = parts.get("queries", []), parts.get("grid", {})
     if not isinstance(queries, list) or not isinstance(grid, dict):
         raise SpecError(document.source, [f"{document.source}: queries is a list, and grid an object of lists"], 1)
     yield from _listed(document, queries, ("queries",), defaults)

@@ -9,7 +9,7 @@ import traceback
 from collections.abc import Callable
 from functools import partial
 from importlib.metadata import version
-from itertools import islice
+from math import prod
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -156,21 +156,32 @@ def _export(body: Any, bounds: Bounds, known: Known) -> dict[str, Any]:
 
 def _batch(body: Any, bounds: Bounds, known: Known) -> dict[str, Any]:
     """The entries of a spec: all of it is checked before the first of them is answered."""
+    number = _number_of_queries(body)
+    if number > bounds.batch:
+        raise RequestError("body", f"{number:,} queries", f"give at most {bounds.batch:,} in one request")
     with tempfile.TemporaryDirectory(prefix="diysolve-") as folder:
         path = Path(folder) / "spec.json"
         path.write_bytes(dump(body))
         spec = Spec(source="body", path=path, kind="json")
-        entries = list(islice(spec.entries(), bounds.batch + 1))
-        if len(entries) > bounds.batch:
-            raise RequestError("body", "a spec", f"has more than {bounds.batch:,} queries, the most of one request")
         try:
             spec.check()
         except SpecError as error:
             detail = f"the body {error.allowed}"
             raise Problem(status=422, detail=detail, field="body", mistakes=error.mistakes) from None
+        entries = list(spec.entries())
     for entry in entries:
         require_lattice(entry.query, bounds)
     return {"entries": [{"number": entry.number, "name": entry.name, "words": entry.words} for entry in entries]}
+
+
+def _number_of_queries(body: Any) -> int:
+    """How many queries a spec has, from the lengths of its lists: a small grid may have billions."""
+    if not isinstance(body, dict):
+        return len(body) if isinstance(body, list) else 0
+    queries, grid = body.get("queries"), body.get("grid")
+    axes = grid.values() if isinstance(grid, dict) else ()
+    cells = prod(len(values) if isinstance(values, list) else 1 for values in axes) if axes else 0
+    return cells + (len(queries) if isinstance(queries, list) else 0)
 
 
 def answer_entry(entry: dict[str, Any], known: Known) -> bytes:
