@@ -19,6 +19,7 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.request
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -273,6 +274,8 @@ def service(workers: int) -> Iterator[tuple[psutil.Process, int]]:
     try:
         found = re.search(r":(\d+) ", process.stderr.readline())
         assert found
+        with urllib.request.urlopen(f"http://127.0.0.1:{found[1]}/healthz", timeout=60):  # the workers are there
+            pass
         yield psutil.Process(process.pid), int(found[1])
     finally:
         process.send_signal(signal.SIGTERM)
