@@ -260,7 +260,8 @@ def report(record: Record, arguments: argparse.Namespace) -> Iterator[str]:
         yield f"| {when / 60:.0f} | {own / 2**20:.1f} | {workers / 2**20:.1f} |\n"
     when, own, workers = record.memory[-1]
     yield f"| {when / 60:.1f} | {own / 2**20:.1f} | {workers / 2**20:.1f} |\n"
-    yield f"\nGrowth after the first minute: {growth(record) / 2**20:+.2f} MiB a minute, all processes together.\n"
+    yield f"\nGrowth after the first minute: {growth(record) / 2**20:+.2f} MiB a minute, all processes together, as a "
+    yield "line through the samples; the table shows whether it levels off.\n"
 
 
 @contextmanager
