@@ -14,9 +14,10 @@ the instantiated module is equal, component by component, for every config. With
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol, cast
 
-from solver.families import Experts, Family, Latent
+from solver.families import Dimensions, Experts, Family, Latent, OtherLayers
 from solver.families import Int as Int
 
 COMPONENTS = ("embedding", "attention", "mlp", "norm", "lm_head")
@@ -84,9 +85,9 @@ def count(shape: Shape, family: Family | None = None) -> dict[str, Int]:
     family = _of(shape, family)
     parts = {
         "embedding": embedding(shape, family),
-        "attention": shape.num_layers * attention_per_layer(shape, family),
+        "attention": _in_all_layers(shape, family, attention_per_layer),
         "mlp": mlp(shape, family),
-        "norm": shape.num_layers * norm_per_layer(shape, family) + final_norm(shape, family),
+        "norm": norm(shape, family),
         "lm_head": lm_head(shape, family),
     }
     if family.positions:
@@ -114,13 +115,14 @@ def active(shape: Shape, family: Family) -> Int:
 
 
 def outside_layers(shape: Shape, family: Family | None = None) -> Int:
-    """Params that do not depend on the number of layers. A dense layer of a mixture counts here with what it has more
-    or less than the others, so that the whole stays linear in L."""
+    """Params that do not depend on the number of layers. A dense layer of a mixture and a layer with another attention
+    count here with what they have more or less than the others, so that the whole stays linear in L."""
     family = _of(shape, family)
     outside = embedding(shape, family) + lm_head(shape, family) + final_norm(shape, family)
     outside += position(shape, family) + projections(shape, family)
+    outside += _more(shape, family, attention_per_layer) + _more(shape, family, norm_per_layer)
     if family.experts is not None:
-        sparse = experts_per_layer(shape, family, family.experts) + router_per_layer(shape, family.experts)
+        sparse = _sparse(shape, family, family.experts)
         outside += family.experts.dense_layers * (mlp_per_layer(shape, family) - sparse)
     return outside
 
@@ -131,7 +133,38 @@ def per_layer(shape: Shape, family: Family | None = None) -> Int:
     layer = attention_per_layer(shape, family) + norm_per_layer(shape, family)
     if family.experts is None:
         return layer + mlp_per_layer(shape, family)
-    return layer + experts_per_layer(shape, family, family.experts) + router_per_layer(shape, family.experts)
+    return layer + _sparse(shape, family, family.experts)
+
+
+def _sparse(shape: Shape, family: Family, experts: Experts) -> Int:
+    """What a layer with experts has in place of the MLP: the experts, their router and their norms."""
+    norms = _sum((family.norm_vectors * experts.norms, shape.hidden_size))
+    return experts_per_layer(shape, family, experts) + router_per_layer(shape, experts) + norms
+
+
+def _in_all_layers(shape: Shape, family: Family, term: Callable[[Shape, Family], Int]) -> Int:
+    """A term of a layer, over all layers."""
+    return shape.num_layers * term(shape, family) + _more(shape, family, term)
+
+
+def _more(shape: Shape, family: Family, term: Callable[[Shape, Family], Int]) -> Int:
+    """What the layers with another attention have more or less of a term than if they were like the others."""
+    return sum(
+        other.number * (term(_shape_of(other, shape), other.family) - term(shape, family))
+        for other in family.other_layers
+    )
+
+
+def _shape_of(other: OtherLayers, shape: Shape) -> Dimensions:
+    return Dimensions(
+        vocab_size=shape.vocab_size,
+        hidden_size=shape.hidden_size,
+        num_layers=shape.num_layers,
+        num_heads=shape.num_heads if other.num_heads is None else other.num_heads,
+        num_kv_heads=shape.num_kv_heads if other.num_kv_heads is None else other.num_kv_heads,
+        head_dim=shape.head_dim,
+        intermediate_size=shape.intermediate_size,
+    )
 
 
 # Outside the layers
@@ -178,23 +211,32 @@ def attention_per_layer(shape: Shape, family: Family | None = None) -> Int:
     queries = shape.num_heads * shape.head_dim
     more = _sum(
         (family.output_gate, shape.hidden_size * queries),
+        (family.head_gates, shape.hidden_size * shape.num_heads),
         (family.head_scalars, shape.num_heads),
+        (family.head_vectors, shape.head_dim),
         (family.output_bias, shape.hidden_size),
     )
     if family.latent is not None:
         return _latent_attention(shape, family.latent) + more
-    fused_width = queries + 2 * shape.num_kv_heads * shape.head_dim
-    return shape.hidden_size * (fused_width + queries) + _sum((family.qkv_bias, fused_width)) + more
+    value_dim = shape.head_dim if family.value_dim is None else family.value_dim
+    fused_width = queries + shape.num_kv_heads * (shape.head_dim + value_dim)
+    output_width = shape.num_heads * value_dim
+    return shape.hidden_size * (fused_width + output_width) + _sum((family.qkv_bias, fused_width)) + more
 
 
 def _latent_attention(shape: Shape, latent: Latent) -> Int:
-    """Queries h*r + r*H*d, or h*H*d if not compressed; keys and values h*(c + p) + c*H*(d - p + v); output H*v*h."""
+    """Queries h*r + r*H*d, or h*H*d if not compressed; keys and values h*(c + p) + c*H*(d - p + v); output H*v*h.
+    An indexer of I heads of width i: r*I*i + h*i + h*I."""
     h, heads, rank, rope = shape.hidden_size, shape.num_heads, latent.kv_rank, latent.rope_dim
     queries = heads * shape.head_dim
     query = latent.query_rank * (h + queries) if latent.query_rank else h * queries
     keys_values = h * (rank + rope) + rank * heads * (shape.head_dim - rope + latent.value_dim)
     bias = latent.bias * (latent.query_rank + rank + rope + h)
-    return query + keys_values + heads * latent.value_dim * h + bias
+    attention = query + keys_values + heads * latent.value_dim * h + bias
+    if latent.indexer is None:
+        return attention
+    small, width = latent.indexer.heads, latent.indexer.head_dim
+    return attention + latent.query_rank * small * width + h * (width + small)
 
 
 def mlp(shape: Shape, family: Family) -> Int:
@@ -266,15 +308,31 @@ def router_per_layer(shape: Shape, experts: Experts) -> Int:
     return (experts.number + experts.shared_gate) * shape.hidden_size + experts.router_bias * experts.number
 
 
+def norm(shape: Shape, family: Family) -> Int:
+    """The norms of all layers, and those outside."""
+    norms = _in_all_layers(shape, family, norm_per_layer) + final_norm(shape, family)
+    experts = family.experts
+    if experts is None:
+        return norms
+    return norms + _sum(
+        (family.norm_vectors * experts.norms, (shape.num_layers - experts.dense_layers) * shape.hidden_size)
+    )
+
+
 def norm_per_layer(shape: Shape, family: Family | None = None) -> Int:
-    """Two RMSNorms over h, and with qk norm two more over d."""
+    """Two RMSNorms over h, and with qk norm two more over d. Those of experts count with the experts."""
     family = _of(shape, family)
-    latent = family.latent
-    compressed = 0 if latent is None else latent.query_rank + latent.kv_rank
-    return compressed + _sum(
+    return _latent_norms(family.latent) + _sum(
         (family.norm_vectors * family.norms_per_layer, shape.hidden_size),
         (family.head_norms, shape.head_dim),
         (family.query_norms, shape.num_heads * shape.head_dim),
         (family.key_norms, shape.num_kv_heads * shape.head_dim),
         (family.inner_norms, shape.intermediate_size),
     )
+
+
+def _latent_norms(latent: Latent | None) -> Int:
+    """RMSNorms over the compressed vectors, a LayerNorm over the indexer's key."""
+    if latent is None:
+        return 0
+    return latent.query_rank + latent.kv_rank + (0 if latent.indexer is None else 2 * latent.indexer.head_dim)

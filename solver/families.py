@@ -48,6 +48,17 @@ class Experts:
     """Vectors over the experts: biases and scales that are trained."""
     dense_layers: Int = 0
     """Layers that keep a plain MLP of the shape's intermediate_size."""
+    norms: Int = 0
+    """Norms over hidden that only a layer with experts has."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Indexer:
+    """Small heads that choose the tokens attention reads (DeepSeek-V3.2-Exp, DeepSeek-AI 2025, section 2.1): queries
+    from the compressed query, one key with a LayerNorm, a weight for each head."""
+
+    heads: Int
+    head_dim: Int
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -65,6 +76,7 @@ class Latent:
     """Width of one value head."""
     bias: Int = 0
     """Biases on the compressions and on the output."""
+    indexer: Indexer | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -82,8 +94,14 @@ class Family:
     output_bias: Int = 0
     output_gate: Int = 0
     """Matrices (hidden, all query heads) that gate what attention gives out."""
+    head_gates: Int = 0
+    """Vectors over hidden of each query head that gate what it gives out."""
     head_scalars: Int = 0
     """Scalars of each query head, such as attention sinks."""
+    head_vectors: Int = 0
+    """Vectors over one head that a layer's attention has besides."""
+    value_dim: Int | None = None
+    """Width of one value head where it is not the shape's head_dim. Latent attention has its own."""
     latent: Latent | None = None
     mlp_matrices: Int = 3
     """3 where the MLP is gated, 2 where it is plain."""
@@ -107,6 +125,21 @@ class Family:
     """Vectors over all kv heads in the norm of the keys."""
     inner_norms: Int = 0
     """Vectors over the intermediate size in a norm inside the MLP."""
+    other_layers: tuple[OtherLayers, ...] = ()
+    """Layers whose attention differs."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OtherLayers:
+    """Layers of a model that have another attention than its family says."""
+
+    number: Int
+    family: Family
+    """Of which attention and norms are read."""
+    num_heads: Int | None = None
+    """None: the shape's."""
+    num_kv_heads: Int | None = None
+    """None: the shape's."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

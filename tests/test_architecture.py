@@ -20,7 +20,8 @@ from solver.errors import InputFileError
 from solver.families import Architecture, Dimensions
 from solver.interop import load_architecture, load_config
 from solver.interop.architecture import of_hugging_face
-from solver.interop.model_types import MODEL_TYPES, OTHER_KINDS
+from solver.interop.model_types import MODEL_TYPES
+from solver.interop.other_kinds import OTHER_KINDS
 from solver.presets import PublishedModel, published_models
 from tests.hugging_face import hugging_face_configs
 
@@ -140,7 +141,20 @@ BROKEN: list[tuple[dict[str, Any], str]] = [
     ({"model_type": "lama"}, "the nearest is llama"),
     ({"model_type": "xyzzy"}, "not one of the .* types that are known: .*llama.*qwen3"),
     ({"model_type": 5}, "model_type=5: write the model's type"),
-    ({"architectures": ["LlamaForCausalLM"]}, "model_type=None: write the model's type"),
+    ({"architectures": ["XyzzyForCausalLM"]}, "model_type=None and architectures=.*Xyzzy.*: write the model's type"),
+    ({"architectures": ["LlamaForCausalLM", "GPT2LMHeadModel"]}, "write the model's type"),
+    ({"architectures": "LlamaForCausalLM"}, "architectures='LlamaForCausalLM': write a list"),
+    ({"architectures": ["LlamaModel"]}, "write the model's type"),
+    ({**LLAMA, "architectures": ["MixtralForCausalLM"]}, "name MixtralForCausalLM, a mixtral; one of the two is wrong"),
+    ({"model_type": "granitemoehybrid"}, "layer_types=null .the default.: a hybrid with state-space layers"),
+    ({"model_type": "laguna", "gating": False}, "gating=false: write true, per-head"),
+    ({"model_type": "laguna", "num_attention_heads_per_layer": [48]}, "write a list of 40 numbers"),
+    ({"model_type": "dbrx", "attn_config": 3}, "with attn_config=3: write an object"),
+    ({"model_type": "dbrx", "ffn_config": {"moe_top_k": 9}}, r"ffn_config.moe_top_k=9: there are 4 experts"),
+    ({"model_type": "hunyuan_v1_moe", "moe_topk": [1, 2] * 16, "num_experts": 4}, "the same in all layers"),
+    ({"model_type": "glm_moe_dsa", "index_topk_pattern": "FS"}, "write a text of 78 letters"),
+    ({"model_type": "beam", "mlp_layer_types": ["moe"] * 52}, "one a layer: dense or sparse"),
+    ({"model_type": "longcat_flash"}, "two attentions in a layer"),
 ]  # fmt: skip
 
 
@@ -212,3 +226,15 @@ def test_the_table_shows_the_rarer_components_where_a_file_has_them() -> None:
 def test_where_a_diyconfig_is_needed_a_family_that_it_lacks_is_refused() -> None:
     with pytest.raises(InputFileError, match=r"gpt_neox.*diysolve count"):
         load_config("pythia-70m")
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [("Qwen2MoeForCausalLM", "qwen2_moe"), ("GPT2LMHeadModel", "gpt2"), ("Gemma3ForCausalLM", "gemma3_text")],
+)
+def test_a_config_without_model_type_is_known_by_its_class(name: str, kind: str) -> None:
+    assert of_hugging_face("named", {"architectures": [name]}) == of_hugging_face("named", {"model_type": kind})
+
+
+def test_a_type_that_another_one_builds_may_say_so() -> None:
+    assert of_hugging_face("named", {"model_type": "internlm3", "architectures": ["LlamaForCausalLM"]})

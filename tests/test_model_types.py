@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from solver import counts
-from solver.interop.architecture import of_hugging_face
+from solver.errors import InputFileError
+from solver.interop.architecture import model_type_of, of_hugging_face
 from solver.interop.model_types import MODEL_TYPES, ModelType
-from tests.hugging_face import active, build, components, hugging_face_configs, number_of_experts
+from solver.interop.other_kinds import OTHER_KINDS
+from tests.hugging_face import NEEDED, active, build, components, experts_of, hugging_face_configs
+
+README = Path(__file__).parents[1] / "README.md"
 
 TYPES = pytest.mark.parametrize("entry", MODEL_TYPES.values(), ids=lambda entry: entry.name)
 
@@ -26,19 +31,7 @@ def test_a_drawn_config_counts_like_its_module(entry: ModelType, data: st.DataOb
     counts_of = counts.count(architecture.shape, architecture.family)
     counted = {name: params for name, params in counts_of.items() if params}
     assert counted == {name: params for name, params in components(model).items() if params}
-    experts = number_of_experts(entry, values)
-    assert counts.active(architecture.shape, architecture.family) == active(
-        model, experts, values.get("num_experts_per_tok", 1)
-    )
-
-
-NEEDED: dict[str, dict[str, Any]] = {
-    "deepseek_v2": {"num_experts_per_tok": 6},  # null in its config class, with which its module cannot run
-    "glm4_moe": {"head_dim": 128},  # 4096 / 96 is not whole
-    "ministral": {"head_dim": 128},  # null likewise, with which it cannot be built
-    "nemotron": {"num_key_value_heads": 48},  # likewise
-}
-"""What a type's own defaults leave open."""
+    assert counts.active(architecture.shape, architecture.family) == active(model, *experts_of(entry, values))
 
 
 @TYPES
@@ -46,3 +39,48 @@ def test_what_a_file_omits_is_the_types_own_default(entry: ModelType) -> None:
     values = {"model_type": entry.name, **NEEDED.get(entry.name, {})}
     known = of_hugging_face("empty", values)
     assert counts.count(known.shape, known.family)["total"] == components(build(values))["total"]
+
+
+DAMAGES = [None, "7", -1, 0, 10**12, 2.5, True, False, [], [1], {}]
+
+
+@settings(max_examples=150, deadline=None)
+@given(data=st.data(), entry=st.sampled_from(list(MODEL_TYPES.values())))
+def test_a_damaged_config_is_refused_or_counted_as_transformers_builds_it(
+    entry: ModelType, data: st.DataObject
+) -> None:
+    values = data.draw(hugging_face_configs(entry))
+    name = data.draw(st.sampled_from(sorted(set(values) - {"model_type"})))
+    if data.draw(st.booleans()):
+        values[name] = data.draw(st.sampled_from(DAMAGES))
+    else:
+        del values[name]
+    try:
+        known = of_hugging_face("damaged", values)
+    except InputFileError:
+        return
+    try:
+        model = build(values)
+    except Exception:  # transformers refuses in many ways
+        return
+    assert counts.count(known.shape, known.family)["total"] == components(model)["total"]
+
+
+def test_every_type_of_transformers_is_counted_or_called_by_its_kind() -> None:
+    of_another_kind = {name for names in OTHER_KINDS.values() for name in names}
+    assert not set(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES) - set(MODEL_TYPES) - of_another_kind
+    assert not set(MODEL_TYPES) - set(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES)
+    assert f"\n{len(MODEL_TYPES)} types of `solver/interop/model_types.py`" in README.read_text(encoding="utf-8")
+
+
+def test_a_class_is_known_as_one_of_the_types_that_it_builds() -> None:
+    known = 0
+    for name in set(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values()):
+        builds = {kind for kind, its_class in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.items() if its_class == name}
+        try:
+            found = model_type_of("named", {"architectures": [name]})
+        except InputFileError:
+            continue
+        assert found in builds
+        known += 1
+    assert known > 80

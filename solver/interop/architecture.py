@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from diymodel.config import DIYConfig
@@ -11,7 +13,8 @@ from solver import counts
 from solver.errors import InputFileError, shown
 from solver.families import Architecture, Dimensions, Family
 from solver.interop.fields import Fields
-from solver.interop.model_types import MODEL_TYPES, OTHER_KINDS, Coefficient
+from solver.interop.model_types import MODEL_TYPES, Coefficient
+from solver.interop.other_kinds import OTHER_KINDS
 
 
 def of_config(config: DIYConfig) -> Architecture:
@@ -37,11 +40,13 @@ def of_hugging_face(source: str, values: Mapping[str, Any]) -> Architecture:
     Raises:
         InputFileError: a model type that cannot be counted, or a field that contradicts the others.
     """
-    model_type = _model_type(source, values)
+    model_type = _countable(source, values)
     entry = MODEL_TYPES[model_type]
     fields = Fields(source=source, model_type=model_type, values=values, defaults=entry.defaults, names=entry.names)
-    coefficients = {name: _coefficient(fields, value) for name, value in entry.coefficients.items()}
-    return Architecture(model_type=model_type, family=Family(**coefficients), shape=entry.dimensions(fields))
+    family = Family(**{name: _coefficient(fields, value) for name, value in entry.coefficients.items()})
+    if entry.other_layers:
+        family = replace(family, other_layers=entry.other_layers(fields, family))
+    return Architecture(model_type=model_type, family=family, shape=entry.dimensions(fields))
 
 
 def _coefficient(fields: Fields, value: Coefficient) -> Any:
@@ -50,12 +55,48 @@ def _coefficient(fields: Fields, value: Coefficient) -> Any:
     return value if isinstance(value, int) else value(fields)
 
 
-def _model_type(source: str, values: Mapping[str, Any]) -> str:
-    """The model type, one of MODEL_TYPES."""
-    name = values.get("model_type")
-    if not isinstance(name, str):
-        complaint = f"is a Hugging Face config with model_type={shown(name)}: write the model's type, such as llama"
+def model_type_of(source: str, values: Mapping[str, Any]) -> str:
+    """The model type as the config says it, or where it does not, as the class in `architectures` does.
+
+    Raises:
+        InputFileError: neither says one, or they are of two types.
+    """
+    classes = values.get("architectures")
+    if classes is not None and not isinstance(classes, list):
+        complaint = f'has architectures={shown(classes)}: write a list of names such as ["LlamaForCausalLM"]'
         raise InputFileError("file", source, complaint)
+    types = {known: name for name in classes or () if (known := _type_of_class(name))}
+    name = values.get("model_type")
+    if name is None and len(types) == 1:
+        return next(iter(types))
+    if not isinstance(name, str):
+        instead = f" and architectures={shown(classes)}" if classes and name is None else ""
+        has = f"is a Hugging Face config with model_type={shown(name)}{instead}"
+        raise InputFileError("file", source, f"{has}: write the model's type, such as llama")
+    if name in MODEL_TYPES and types and _CLASS_OF.get(name, name) not in types:
+        known, its_class = next(iter(types.items()))
+        has = f"has model_type={shown(name)}, but architectures name {its_class}, a {known}"
+        raise InputFileError("file", source, f"{has}; one of the two is wrong")
+    return name
+
+
+_CLASS_OF = {"gpt-sw3": "gpt2", "internlm3": "llama", "iquestcoder": "llama"}
+"""Types that are built by the class of another."""
+
+
+def _type_of_class(name: object) -> str | None:
+    """The type whose name, without signs, begins the name of a causal class: Qwen2MoeForCausalLM is qwen2_moe."""
+    if not isinstance(name, str) or not name.endswith(("ForCausalLM", "LMHeadModel")):
+        return None
+    return _TYPES_WITHOUT_SIGNS.get(name.removesuffix("ForCausalLM").removesuffix("LMHeadModel").lower())
+
+
+_TYPES_WITHOUT_SIGNS = {re.sub("[-_]", "", name.removesuffix("_text")): name for name in MODEL_TYPES}
+
+
+def _countable(source: str, values: Mapping[str, Any]) -> str:
+    """The model type, one of MODEL_TYPES."""
+    name = model_type_of(source, values)
     if name not in MODEL_TYPES:
         raise InputFileError("file", source, f"has model_type={shown(name)}: {_what_is_known(name, values)}")
     for flag, kind in (("is_encoder_decoder", "an encoder"), ("add_cross_attention", "cross attention")):

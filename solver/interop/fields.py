@@ -8,6 +8,8 @@ from typing import Any, NoReturn
 
 from solver.errors import InputFileError, shown
 
+_NOWHERE = object()
+
 MAX_SIZE = 10**9
 """Largest dimension that is believed (assumption: a thousand times the widest published one)."""
 
@@ -26,15 +28,15 @@ class Fields:
     defaults: Mapping[str, Any]
     names: Mapping[str, tuple[str, ...]]
     """Our name of a field -> the names that a file of this type may use for it, where they differ: its own first,
-    none where it has no such field."""
+    none where it has no such field. "object.field" is a field inside of an object."""
 
     def get(self, name: str) -> Any:
         """The value as it stands there, or the default."""
         given = self._given(name)
         for key in given[1:]:
-            if self.values[key] != self.values[given[0]]:
-                self.refuse(name, f"but {key}={_shown(self.values[key])}, another name of the same; keep one")
-        return self.values[given[0]] if given else self.defaults[name]
+            if self._value(key) != self._value(given[0]):
+                self.refuse(name, f"but {key}={_shown(self._value(key))}, another name of the same; keep one")
+        return self._value(given[0]) if given else self.defaults[name]
 
     def size(self, name: str, otherwise: int | None = None) -> int:
         """A whole number from 1. `otherwise` stands for null."""
@@ -75,11 +77,20 @@ class Fields:
             self.refuse(name, f"write a list of {layers} words, one a layer: {' or '.join(allowed)}")
         return value
 
+    def sizes(self, name: str, layers: int) -> list[int] | None:
+        """A list with a whole number from 1 for each layer; None for null."""
+        value = self.get(name)
+        if value is None:
+            return None
+        if not isinstance(value, list) or len(value) != layers:
+            self.refuse(name, f"write a list of {layers} numbers, one a layer")
+        return [self._whole(name, size, 1) for size in value]
+
     def refuse(self, name: str, allowed: str) -> NoReturn:
         """End with a sentence about one field."""
         given = self._given(name)
         key = (*given, *self._names(name), name)[0]
-        value = _shown(self.values[key]) if given else f"{_shown(self.defaults[name])} (the default)"
+        value = _shown(self._value(key)) if given else f"{_shown(self.defaults[name])} (the default)"
         raise InputFileError("file", self.source, f"is a config of {self.model_type} with {key}={value}: {allowed}")
 
     def _names(self, name: str) -> tuple[str, ...]:
@@ -87,7 +98,18 @@ class Fields:
 
     def _given(self, name: str) -> list[str]:
         """The names under which the file has the field."""
-        return [key for key in self._names(name) if key in self.values]
+        return [key for key in self._names(name) if self._value(key) is not _NOWHERE]
+
+    def _value(self, key: str) -> Any:
+        """The value of a key, which for a field inside of an object is "object.field"; _NOWHERE without it."""
+        outer, _, inner = key.rpartition(".")
+        values = self.values.get(outer) if outer else self.values
+        if values is None:
+            return _NOWHERE
+        if not isinstance(values, Mapping):
+            complaint = f"is a config of {self.model_type} with {outer}={_shown(values)}: write an object"
+            raise InputFileError("file", self.source, complaint)
+        return values.get(inner, _NOWHERE)
 
     def _whole(self, name: str, value: Any, low: int) -> int:
         if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= MAX_SIZE:

@@ -263,8 +263,9 @@ def _config(source: str, values: dict[str, Any], where: str = "") -> DIYConfig:
         raise InputFileError("file", source, f"{where} {complaint}".lstrip())
     try:
         return from_huggingface(values) if is_huggingface(values) else DIYConfig.from_dict(values)
-    except ExchangeError as error:
-        raise InputFileError("file", source, f"{where} {_cut(str(error))}".lstrip()) from None
+    except (ExchangeError, InputFileError) as error:
+        complaint = error.allowed if isinstance(error, InputFileError) else str(error)
+        raise InputFileError("file", source, f"{where} {_cut(complaint)}".lstrip()) from None
     except ConfigError as error:
         raise ConfigError(f"{source}{where and f', {where}'}: {_cut(str(error))}") from None
 

@@ -19,6 +19,8 @@ from typing import Any
 
 from diymodel.config import ConfigError, DIYConfig
 from solver.errors import ExchangeError, shown
+from solver.families import Dimensions
+from solver.interop.architecture import model_type_of, of_hugging_face
 from solver.interop.model_types import MODEL_TYPES
 
 ARCHITECTURES = {
@@ -43,40 +45,22 @@ NAMES = {
 }
 """Field of DIYConfig -> key of config.json, where both hold the same value."""
 
+_SOURCE = "config.json"
+"""What complaints about a config call it; who knows its file says so instead."""
+
 RESIDUAL_DROPOUT = "residual_dropout"
 """A key of our own: transformers keeps what it does not know, and drops out attention weights only."""
 
-_QWEN = {
-    "vocab_size": 151936,
-    "hidden_size": 4096,
-    "intermediate_size": 22016,
-    "num_hidden_layers": 32,
-    "num_attention_heads": 32,
-    "num_key_value_heads": 32,
-    "max_position_embeddings": 32768,
-    "sliding_window": 4096,
+_RUN_DEFAULTS: dict[str, dict[str, int]] = {
+    "llama": {"max_position_embeddings": 2048},
+    "mistral": {"max_position_embeddings": 131072, "sliding_window": 4096},
+    "qwen2": {"max_position_embeddings": 32768, "sliding_window": 4096},
+    "qwen3": {"max_position_embeddings": 32768, "sliding_window": 4096},
 }
-_LLAMA = {
-    "vocab_size": 32000,
-    "hidden_size": 4096,
-    "intermediate_size": 11008,
-    "num_hidden_layers": 32,
-    "num_attention_heads": 32,
-    "num_key_value_heads": None,
-    "max_position_embeddings": 2048,
-}
-_DEFAULTS: dict[str, dict[str, Any]] = {
-    "llama": _LLAMA,
-    "mistral": {
-        **_LLAMA, "intermediate_size": 14336, "num_key_value_heads": 8, "max_position_embeddings": 131072,
-        "sliding_window": 4096,
-    },
-    "qwen2": _QWEN,
-    "qwen3": {**_QWEN, "head_dim": 128},
-}  # fmt: skip
-"""What a config.json need not say (transformers 5, models/*/configuration_*.py)."""
+"""What a config.json need not say about how it is run (transformers 5, models/*/configuration_*.py); what decides a
+count is in `solver.interop.model_types`."""
 
-_SHARED_DEFAULTS = {"rms_norm_eps": 1e-6, "tie_word_embeddings": False}
+_DEFAULT_EPS = 1e-6
 _DEFAULT_THETA = 10_000.0
 
 _BIASES = {"llama": ("attention_bias", "mlp_bias"), "qwen3": ("attention_bias",)}
@@ -148,21 +132,23 @@ def from_huggingface(values: dict[str, Any]) -> DIYConfig:
 
     Raises:
         ExchangeError: another kind of model, or one with parts that DIYConfig does not have.
+        InputFileError: a field that is not what it has to be, or contradicts the others.
         ConfigError: a value from which no model can be built; the message has the names of config.json.
     """
     kind = _kind(values)
+    shape = of_hugging_face(_SOURCE, values).shape
     for key in _BIASES.get(kind, ()):
         if values.get(key):
             raise ExchangeError(key, values[key], "DIYConfig has no bias on o, gate, up and down; only on q, k and v")
     activation = values.get("hidden_act", "silu")
     if activation not in ("silu", "swish"):
         raise ExchangeError("hidden_act", activation, "the activation of DIYConfig is silu")
-    defaults = {**_SHARED_DEFAULTS, **_DEFAULTS[kind]}
-    given: dict[str, Any] = {key: values.get(key, defaults.get(key)) for key in NAMES.values()}
     try:
         return DIYConfig(
-            **{field: given[key] for field, key in NAMES.items() if field != "head_dim"},
-            head_dim=_head_dim(kind, given),
+            **{name: getattr(shape, name) for name in Dimensions.__dataclass_fields__},
+            max_seq_len=values.get("max_position_embeddings", _RUN_DEFAULTS[kind]["max_position_embeddings"]),
+            eps=values.get("rms_norm_eps", _DEFAULT_EPS),
+            tie_embeddings=values.get("tie_word_embeddings", False),
             rope_theta=_rope_theta(values),
             dropout=values[RESIDUAL_DROPOUT] if _drops_residuals(values) else 0.0,
             qkv_bias=kind == "qwen2",
@@ -179,8 +165,8 @@ def left_out(values: dict[str, Any]) -> Iterator[str]:
     rope_type = rope.get("rope_type", rope.get("type", "default"))
     if rope_type != "default":
         yield f"RoPE scaling ({shown(rope_type)})"
-    window = values.get("sliding_window", _DEFAULTS[kind].get("sliding_window"))
-    length = values.get("max_position_embeddings", _DEFAULTS[kind]["max_position_embeddings"])
+    window = values.get("sliding_window", _RUN_DEFAULTS[kind].get("sliding_window"))
+    length = values.get("max_position_embeddings", _RUN_DEFAULTS[kind]["max_position_embeddings"])
     is_on = kind == "mistral" or (kind != "llama" and bool(values.get("use_sliding_window")))
     if is_on and isinstance(window, int) and window < length:
         yield f"a sliding window of {shown(window)} tokens"
@@ -191,27 +177,11 @@ def left_out(values: dict[str, Any]) -> Iterator[str]:
 
 
 def _kind(values: dict[str, Any]) -> str:
-    kind, classes = values.get("model_type"), values.get("architectures") or []
-    if not isinstance(classes, list):
-        raise ExchangeError("architectures", classes, 'a list of names such as ["LlamaForCausalLM"]')
-    if kind is None:
-        kind = next((known for known, name in ARCHITECTURES.items() if name in classes), classes or None)
-    if not isinstance(kind, str) or kind not in ARCHITECTURES:
-        more = "; `diysolve count` counts it" if isinstance(kind, str) and kind in MODEL_TYPES else ""
+    kind = model_type_of(_SOURCE, values)
+    if kind not in ARCHITECTURES:
+        more = "; `diysolve count` counts it" if kind in MODEL_TYPES else ""
         raise ExchangeError("model_type", kind, f"DIYConfig expresses {', '.join(ARCHITECTURES)}, and no other{more}")
-    if classes and ARCHITECTURES[kind] not in classes:
-        complaint = f"the config says model_type={kind!r}, which is {ARCHITECTURES[kind]}; one of the two is wrong"
-        raise ExchangeError("architectures", classes, complaint)
     return kind
-
-
-def _head_dim(kind: str, given: dict[str, Any]) -> Any:
-    """head_dim as transformers takes it: hidden_size / num_attention_heads rounded down, which Llama alone refuses."""
-    head_dim, hidden, heads = given["head_dim"], given["hidden_size"], given["num_attention_heads"]
-    if kind == "qwen3" and head_dim is None:
-        raise ExchangeError("head_dim", None, "Qwen3 needs a whole number; leave it out for 128")
-    whole = isinstance(hidden, int) and isinstance(heads, int) and heads > 0
-    return max(1, hidden // heads) if head_dim is None and kind != "llama" and whole else head_dim
 
 
 def _rope(values: dict[str, Any]) -> dict[str, Any]:
