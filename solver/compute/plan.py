@@ -102,6 +102,44 @@ def tokens_in_seconds(shape: Any, recipe: Recipe, card: Device, seconds: float) 
     return seconds * tokens_per_second(shape, recipe, card)
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Pace:
+    """What a run of one config under one recipe does per token, whatever the number of tokens."""
+
+    recipe: Recipe
+    params: int
+    flops_per_token: int
+    device: str | None = None
+    speed: Speed | None = None
+    tokens_per_second: float | None = None
+    mfu: float | None = None
+    hfu: float | None = None
+
+    def over(self, tokens: int, price: float | None = None) -> Training:
+        """The run over so many tokens; `price` is that of one card for an hour."""
+        steps = accumulation(self.recipe)
+        batch = steps * self.recipe.tokens * self.recipe.gpus
+        seconds = None if self.tokens_per_second is None else tokens / self.tokens_per_second
+        return Training(
+            tokens=tokens,
+            tokens_per_param=tokens / self.params,
+            regime=regime(self.params, tokens),
+            batch_tokens=batch,
+            accumulation=steps,
+            steps=math.ceil(tokens / batch),
+            flops_per_token=self.flops_per_token,
+            flops=tokens * self.flops_per_token,
+            device=self.device,
+            gpus=self.recipe.gpus,
+            speed=self.speed,
+            tokens_per_second=self.tokens_per_second,
+            seconds=seconds,
+            mfu=self.mfu,
+            hfu=self.hfu,
+            cost=None if price is None or seconds is None else price * self.recipe.gpus * seconds / SECONDS_PER_HOUR,
+        )
+
+
 def training(
     shape: Any,
     recipe: Recipe,
@@ -120,31 +158,23 @@ def training(
     Raises:
         RecipeError, DeviceError: as `tokens_per_second`, where a card is given and nothing measured.
     """
-    params = counts.total(shape)
-    batch = accumulation(recipe) * recipe.tokens * recipe.gpus
-    per_token = flops.model_flops(shape, recipe.seq_len)
-    plain: dict[str, Any] = {
-        "tokens": tokens,
-        "tokens_per_param": tokens / params,
-        "regime": regime(params, tokens),
-        "batch_tokens": batch,
-        "accumulation": accumulation(recipe),
-        "steps": math.ceil(tokens / batch),
-        "flops_per_token": per_token,
-        "flops": tokens * per_token,
-        "gpus": recipe.gpus,
-    }
+    return pace(shape, recipe, card=card, measured=measured).over(tokens, price)
+
+
+def pace(shape: Any, recipe: Recipe, *, card: Device | None = None, measured: float | None = None) -> Pace:
+    """The part of `training` that does not depend on the tokens; arguments and errors are the same."""
+    params, per_token = counts.total(shape), flops.model_flops(shape, recipe.seq_len)
     if card is None and measured is None:
-        return Training(**plain)
+        return Pace(recipe=recipe, params=params, flops_per_token=per_token)
     rate = float(tokens_per_second(shape, recipe, card)) if measured is None and card else float(measured or 0)
-    seconds, peak = tokens / rate, getattr(card, f"{DTYPES[recipe.precision]}_flops", None)
-    return Training(
-        **plain,
+    peak = getattr(card, f"{DTYPES[recipe.precision]}_flops", None)
+    return Pace(
+        recipe=recipe,
+        params=params,
+        flops_per_token=per_token,
         device=card.name if card else None,
         speed="estimated" if measured is None else "measured",
         tokens_per_second=rate,
-        seconds=seconds,
         mfu=flops.mfu(shape, recipe.seq_len, rate / recipe.gpus, peak) if peak else None,
         hfu=flops.hfu(shape, recipe, rate / recipe.gpus, peak) if peak else None,
-        cost=None if price is None else price * recipe.gpus * seconds / SECONDS_PER_HOUR,
     )

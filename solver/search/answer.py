@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import replace
+from functools import partial
 from types import SimpleNamespace
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from diymodel.config import DIYConfig
 from solver import counts, memory, ranking
-from solver.compute.plan import Training, training
+from solver.compute.plan import Training, pace
 from solver.compute.step_time import is_known
 from solver.lattice import Shapes, lattice
 from solver.memory.budget import MemoryReport
@@ -27,6 +29,8 @@ from solver.search.order import preferred, regime, spends
 from solver.search.passes import search
 from solver.solution import Binding, Candidate, Solution, Stats, Status
 from solver.units import short_bytes
+
+V = TypeVar("V")
 
 
 def solve(query: Query) -> Solution:
@@ -96,12 +100,16 @@ def _candidates(shapes: Shapes, query: Query, known: Known | None) -> tuple[Cand
     configs = [shapes.config(row) for row in range(len(shapes))]
     report = known.report if known else memory.report
     reports = [report(config, _recipe(config, query), query.vram_bytes) for config in configs]
-    times = np.array(list(map(_seconds_per_token, configs, reports)))
+    recall = known.recall if known else _made
+    times = np.array([
+        recall(("seconds", config, own.recipe), partial(_seconds_per_token, config, own))
+        for config, own in zip(configs, reports, strict=True)
+    ])  # fmt: skip
     peaks = np.array([report.peak_bytes for report in reports], dtype=np.float64)
     front = _front(np.stack([total(ranking.evaluate(shapes, **scored)), times, peaks], axis=1))
     candidates = []
     for row, (config, own, score) in enumerate(zip(configs, reports, scores, strict=True)):
-        params = counts.count(config)
+        params = dict(recall(("params", config), partial(counts.count, config)))
         target = query.target_params
         candidates.append(
             Candidate(
@@ -113,18 +121,24 @@ def _candidates(shapes: Shapes, query: Query, known: Known | None) -> tuple[Cand
                 score=score,
                 relative_step_time=float(times[row] / times[0]),
                 pareto=bool(front[row]),
-                training=_training(config, own.recipe, query),
+                training=_training(config, own.recipe, query, recall),
             )
         )
     return tuple(candidates)
 
 
-def _training(config: DIYConfig, recipe: Recipe, query: Query) -> Training | None:
+def _made(key: Hashable, make: Callable[[], V]) -> V:
+    """What `Known.recall` is where nothing is remembered."""
+    return make()
+
+
+def _training(config: DIYConfig, recipe: Recipe, query: Query, recall: Callable[..., Any]) -> Training | None:
     """The run at the query's tokens; None where it neither has a budget for it nor a card whose speed is known."""
     card = query.device if query.device and is_known(query.device, recipe) else None
     if recipe.mode != "train" or not (card or spends(query)):
         return None
-    return training(config, recipe, int(regime(config, query)["tokens"]), card=card, price=query.price)
+    own = recall(("pace", config, recipe, card), partial(pace, config, recipe, card=card))
+    return own.over(int(regime(config, query)["tokens"]), query.price)
 
 
 def _caution(first: Candidate, query: Query) -> str:

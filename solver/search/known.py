@@ -81,7 +81,7 @@ class Known:
         self._lattices = Recent(MOST_LATTICES)
         self._bands = Recent(MOST_SHAPES, size=lambda blocks: sum(len(block.shapes) for block in blocks))
         self._reports, self._allocated = Recent(MOST_REPORTS), Recent(4 * MOST_REPORTS)
-        self._largest = Recent(MOST_REPORTS)
+        self._largest, self._facts = Recent(MOST_REPORTS), Recent(4 * MOST_REPORTS)
 
     def lattice(self, query: Query) -> Lattice:
         """The admissible shapes of a query."""
@@ -101,6 +101,10 @@ class Known:
         """The memory of one config."""
         key = (config, recipe, budget_bytes)
         return self._reports.get(key, lambda: memory.report(config, recipe, budget_bytes, allocated=self._allocation))
+
+    def recall(self, key: Hashable, make: Callable[[], V]) -> V:
+        """Any fact that follows from its key."""
+        return self._facts.get(key, make)
 
     def largest(self, query: Query, make: Callable[[], Shapes]) -> Shapes:
         """The largest shape that fits: whatever the target, it is the same."""
