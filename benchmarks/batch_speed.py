@@ -42,6 +42,9 @@ STRANGERS: list[dict[str, Any]] = [
 ]
 """No two of them share a size or a sequence."""
 
+MOST_MIB = 160
+"""The bound: a spec of any length, from a file or a pipe, takes no more of the main process's memory."""
+
 SAMPLE = 10
 """Every so many queries are in the loop of single solves."""
 
@@ -150,6 +153,8 @@ def main() -> None:
     print(text)
     if asked.out:
         asked.out.write_text(text + "\n")
+    if any(run["peak_MiB"] > MOST_MIB for run in figures.get("long", [])):
+        sys.exit(f"a long spec took more than {MOST_MIB} MiB")
 
 
 if __name__ == "__main__":

@@ -128,6 +128,7 @@ class Query:
     tie_embeddings: bool = True
 
     def __post_init__(self) -> None:
+        self._check_training_budget()
         if self.target_params is None and self.vram_bytes is None and self.train_flops is None:
             raise QueryError("target", None, "give a target (500M), a budget (vram 24GB, or a gpu), or both")
         for name, low, high in (
@@ -146,7 +147,6 @@ class Query:
         if not 0 <= self.tolerance < 1:
             raise QueryError("tolerance", self.tolerance, "must be from 0 to less than 1, as a fraction of the target")
         check_tokens_per_param(self.tokens_per_param, self.tokens)
-        self._check_training_budget()
         for name in OPTIONS:
             value = getattr(self, name)
             if value is not None:

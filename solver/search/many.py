@@ -26,7 +26,7 @@ from solver.solution import Solution
 WINDOW = 256
 """Queries that are looked at together."""
 
-MOST_TOGETHER = 64
+MOST_TOGETHER = 32
 """Queries of one task: few enough that the cores end together, and that little is lost where one is stopped."""
 
 WAITING = 3
