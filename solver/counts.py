@@ -180,9 +180,10 @@ def embedding(shape: Shape, family: Family | None = None) -> Int:
 
 
 def lm_head(shape: Shape, family: Family | None = None) -> Int:
-    """V*h, or 0 where the head is the embedding; and its bias."""
+    """V*h, or 0 where the head is the embedding; and its bias. Fewer rows where the head does not know every token."""
     family = _of(shape, family)
-    weight = shape.vocab_size * _embedding_size(shape, family) * (1 - family.tie_embeddings)
+    rows = shape.vocab_size if family.head_rows is None else family.head_rows
+    weight = rows * _embedding_size(shape, family) * (1 - family.tie_embeddings)
     return weight + _sum((family.head_bias, shape.vocab_size))
 
 

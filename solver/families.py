@@ -86,6 +86,8 @@ class Family:
     tie_embeddings: Int = 0
     head_bias: Int = 0
     """Vectors over the vocabulary in the head."""
+    head_rows: Int | None = None
+    """Tokens that an untied head knows, where they are not the entire vocabulary."""
     positions: Int = 0
     """Rows of a table of learned positions."""
     embedding_size: Int | None = None

@@ -107,6 +107,10 @@ class Lattice:
             best.append(_nearest(self._snap(pairs, root), target, number))
         return _nearest(Shapes.concatenate(best), target, number)
 
+    def at(self, rows: Ints, numbers: Ints) -> Shapes:
+        """Columns, each at one of its intermediate sizes by number, at the smallest number of layers."""
+        return replace(self.columns.take(rows), intermediate_size=self._intermediate(rows, numbers))
+
     def widths_at_one_layer(self) -> Iterator[Shapes]:
         """Every column at every intermediate size, at the smallest number of layers, in blocks."""
         ends = np.cumsum(self.widths)

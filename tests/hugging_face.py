@@ -72,6 +72,7 @@ NEEDED: dict[str, dict[str, Any]] = {
 SIZES: dict[str, st.SearchStrategy[Any]] = {
     "vocab_size": st.integers(2, 99),
     "max_position_embeddings": st.integers(2, 40),
+    "output_vocab_size": st.none() | st.integers(1, 2),  # 2 is the smallest vocabulary
     "word_embed_proj_dim": st.none() | st.integers(1, 30),
     "q_lora_rank": st.none() | st.integers(1, 30),
     "kv_lora_rank": st.integers(1, 30),

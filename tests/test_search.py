@@ -105,10 +105,11 @@ def best_totals(shapes: list[DIYConfig], query: Query) -> list[float]:
 
 
 def check_against_brute_force(query: Query, solution: Solution) -> None:
-    admissible = list(brute_force.shapes(query))
+    everything = list(brute_force.shapes(query))
+    admissible = everything
     if query.target_params:
         low, high = band(query.target_params, query.tolerance)
-        admissible = [shape for shape in admissible if low <= brute_force.params(shape) <= high]
+        admissible = [shape for shape in everything if low <= brute_force.params(shape) <= high]
     fitting = [shape for shape in admissible if fits_by_hand(shape, query)]
     assert solution.stats.in_band == len(admissible)
     assert solution.stats.fitting == len(fitting)
@@ -119,6 +120,18 @@ def check_against_brute_force(query: Query, solution: Solution) -> None:
     totals = [candidate.score.total for candidate in solution.candidates]
     assert totals == sorted(totals)
     assert totals == pytest.approx(best_totals(fitting, query), abs=CLOSE)
+    if query.vram_bytes and not fitting:
+        check_what_comes_nearest(query, solution, everything, admissible)
+
+
+def check_what_comes_nearest(
+    query: Query, solution: Solution, everything: list[DIYConfig], of_this_size: list[DIYConfig]
+) -> None:
+    sizes = [brute_force.params(shape) for shape in everything if fits_by_hand(shape, query)]
+    assert solution.largest_target_that_fits == max(sizes, default=None)
+    if of_this_size:
+        needed = [memory.device_bytes(memory.allocated_bytes(shape, query.recipe)) for shape in of_this_size]
+        assert min(needed) in {miss.device_bytes for miss in solution.nearest}
 
 
 @settings(max_examples=60)

@@ -2,7 +2,7 @@
 
 One entry a type: the defaults of its config class for the fields that decide a count, the names it gives to what
 others call otherwise, and the coefficients of its family (`solver.families`) as numbers, as names of true-or-false
-fields, or as functions of the fields. Source: the config classes and modules of transformers 5.23, to which the tests
+fields, or as functions of the fields. Source: the config classes and modules of transformers 5.24, to which the tests
 hold every entry; what a file omits has the default of the type's own class there.
 """
 
@@ -55,6 +55,10 @@ _GPT2_NAMES = {
 }
 _EXPERT_NAMES = ("num_local_experts", "num_experts")
 _ROUTED_NAMES: Mapping[str, tuple[str, ...]] = {"n_routed_experts": ("n_routed_experts", "num_local_experts")}
+_SARVAM_NAMES: Mapping[str, tuple[str, ...]] = {
+    "n_routed_experts": ("n_routed_experts", "num_local_experts", "num_experts"),
+    "n_shared_experts": ("n_shared_experts", "num_shared_experts"),
+}
 _GPTJ: Mapping[str, Coefficient] = {**_PLAIN_MLP, **_LAYER_NORM, "norms_per_layer": 1, "head_bias": 1}
 _OLMO2: Mapping[str, Coefficient] = {**_ATTENTION_BIAS, "query_norms": 1, "key_norms": 1}
 _HEAD_NORMS: Mapping[str, Coefficient] = {"head_norms": 2}
@@ -114,6 +118,9 @@ _TABLE = (
     _entry("apertus", (131072, 4096, 32, 32, None, None, 14336), False,
            {**_ATTENTION_BIAS, **_HEAD_NORMS, "mlp_matrices": 2, "mlp_scalars": 2},  # xIELU has two trained scalars
            attention_bias=False),
+    _entry("apertus1p5_text", (266752, 4096, 32, 32, None, None, 14336), False,
+           {**_ATTENTION_BIAS, **_HEAD_NORMS, "mlp_matrices": 2, "mlp_scalars": 2, "head_rows": read.output_vocabulary},
+           attention_bias=False, output_vocab_size=None),
     _entry("arcee", (32000, 2560, 32, 32, None, None, 18432), False,
            {**_ATTENTION_BIAS, "mlp_matrices": 2, "mlp_inner_bias": "mlp_bias", "mlp_outer_bias": "mlp_bias"},
            attention_bias=False, mlp_bias=False),
@@ -200,6 +207,8 @@ _TABLE = (
                   "num_experts_per_tok": ("moe_k", "num_experts_per_tok")},
            use_bias=False, num_experts=64, num_experts_per_tok=6, moe_num_shared_experts=2, moe_intermediate_size=1536,
            moe_layer_start_index=1, moe_layer_end_index=-1, moe_layer_interval=1),
+    _entry("exaone", (102400, 4096, 32, 32, 8, None, 14336), False, _LLAMA,
+           names={"num_hidden_layers": ("num_hidden_layers", "num_layers")}, attention_bias=False, mlp_bias=False),
     _entry("exaone4", (102400, 4096, 32, 32, 32, None, 16384), False, _HEAD_NORMS),
     _entry("exaone_moe", (102400, 4096, 32, 32, 32, None, 16384), False,
            {**_HEAD_NORMS, "experts": read.experts(
@@ -404,6 +413,15 @@ _TABLE = (
                number="num_experts", size="moe_intermediate_size", dense=read.off_step)},
            names={"num_experts": _EXPERT_NAMES}, attention_bias=False, num_experts=128, num_experts_per_tok=8,
            moe_intermediate_size=768, decoder_sparse_step=1, mlp_only_layers=None),
+    _entry("sarvam_mla", (262144, 4096, 32, 64, None, None, 16384), False,
+           {**_LATENT, "experts": _GLM_EXPERTS}, read.latent_dimensions, {**_SARVAM_NAMES, "head_dim": ()},
+           **{**_LATENT_DEFAULTS, "q_lora_rank": None}, n_routed_experts=128, n_shared_experts=1,
+           num_experts_per_tok=8, moe_intermediate_size=2048, first_k_dense_replace=1),
+    _entry("sarvam_moe", (262144, 4096, 19, 64, 4, 64, 8192), False,
+           {"qkv_bias": "attention_bias", "head_norms": read.twice("use_qk_norm"), "experts": _GLM_EXPERTS},
+           names={**_SARVAM_NAMES, "attention_bias": ("attention_bias", "use_qkv_bias")}, attention_bias=False,
+           use_qk_norm=True, n_routed_experts=128, n_shared_experts=1, num_experts_per_tok=6,
+           moe_intermediate_size=1024, first_k_dense_replace=1),
     _entry("seed_oss", (155136, 4096, 64, 80, 8, 128, 27648), False,
            {"qkv_bias": "attention_bias", "output_bias": "attention_out_bias", **_MLP_BIAS},
            attention_bias=True, attention_out_bias=False, mlp_bias=False),

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 OTHER_KINDS: Mapping[str, tuple[str, ...]] = {
     "a state-space or recurrent model, or a hybrid with such layers": (
-        "bailing_hybrid", "bamba", "falcon_h1", "falcon_mamba", "jamba", "kimi_linear", "lfm2", "lfm2_moe",
+        "bailing_hybrid", "bamba", "falcon_h1", "falcon_mamba", "jamba", "kimi_linear", "lara_mini", "lfm2", "lfm2_moe",
         "lfm3", "mamba", "mamba2", "minimax", "nemotron_h", "olmo_hybrid", "qwen3_5_text", "qwen3_5_moe_text",
         "qwen3_next", "qwen4_exp_text", "recurrent_gemma", "rwkv", "xlstm", "zamba", "zamba2",
     ),
@@ -29,7 +29,7 @@ OTHER_KINDS: Mapping[str, tuple[str, ...]] = {
     ),
     "a decoder with attention made of experts": ("jetmoe",),
     "a decoder with convolutions in its attention": (
-        "inkling2_text", "inkling_text", "zaya",
+        "inkling2_loop_text", "inkling2_text", "inkling_text", "zaya",
     ),
     "a decoder with embeddings for each layer": (
         "gemma3n_text", "gemma4_text",
@@ -46,6 +46,7 @@ OTHER_KINDS: Mapping[str, tuple[str, ...]] = {
     "a decoder with sparse attention to blocks": ("minimax_m3_vl_text",),
     "a decoder with two attentions in a layer, and experts without weights": ("longcat_flash",),
     "a decoder of bytes in patches, four models in one": ("blt",),
+    "a decoder that runs layers in loops, without weights in its norms": ("dory",),
     "a decoder that runs two stacks of layers in cycles": ("hrm_text",),
     "a decoder with reversible layers and hashed attention": ("reformer",),
     "a helper that drafts tokens for another model": (

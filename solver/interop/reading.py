@@ -1,7 +1,7 @@
 """How the fields of a config.json become dimensions and coefficients where a plain number or flag does not say it.
 
 What several model types share is first in each part; what one type has by itself is named after it. Source: the config
-classes and modules of transformers 5.23.
+classes and modules of transformers 5.24.
 """
 
 from __future__ import annotations
@@ -335,6 +335,16 @@ def laguna_gate(kind: str) -> Callable[[Fields], int]:
         return int(kind == ("per-element" if gating == "per-element" else "per-head"))
 
     return gate
+
+
+def output_vocabulary(fields: Fields) -> int | None:
+    """Apertus 1.5's head may leave out the tokens that stand for pictures and sound, the last ones."""
+    if fields.get("output_vocab_size") is None:
+        return None
+    rows, vocabulary = fields.size("output_vocab_size"), fields.size("vocab_size")
+    if rows > vocabulary:
+        fields.refuse("output_vocab_size", f"it has to be at most vocab_size={vocabulary}")
+    return rows
 
 
 def opt_final_norm(fields: Fields) -> int:

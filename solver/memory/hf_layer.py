@@ -1,6 +1,6 @@
 """One layer of transformers' Llama, Mistral, Qwen2 or Qwen3: what it takes and frees, forward and backward.
 
-Read beside `LlamaDecoderLayer` and `LlamaRMSNorm` in transformers/models/llama/modeling_llama.py (5.23). What makes it
+Read beside `LlamaDecoderLayer` and `LlamaRMSNorm` in transformers/models/llama/modeling_llama.py (5.24). What makes it
 another ledger than that of `diymodel`:
 
 - RMSNorm is written out in float32: squares, their mean, its reciprocal root and the normed states are tensors
@@ -144,31 +144,29 @@ class Forward(Lines):
 
     def cache(self) -> None:
         """DynamicCache: what it holds and what is new are put together in new tensors, keys before values."""
-        for name in ("k_rotated", "v"):
-            self.ledger.take("kv_cache", **{f"cached_{name}": "cached"})
+        for name in ("cached_keys", "cached_values"):
+            self.ledger.take("kv_cache", **{name: name})
             if self.decodes:
-                self.ledger.add("kv_cache", "cached_before", -1)
-        for name in ("k_rotated", "v"):
-            self.ledger.free(name, f"cached_{name}")
-            self.ledger.add("kv_cache", "cached")
+                self.ledger.add("kv_cache", f"{name}_before", -1)
+        for given, name in (("k_rotated", "cached_keys"), ("v", "cached_values")):
+            self.ledger.free(given, name)
+            self.ledger.add("kv_cache", name)
 
     def attend(self) -> None:
-        """Attention proper, and the projection of its output. Autocast casts what is float32: queries and keys, and
-        what comes from the cache."""
+        """Attention proper, and the projection of its output. Autocast casts what is float32: queries and
+        keys."""
         s, take, free = self.s, self.ledger.take, self.ledger.free
         rotated = ["q_rotated"] if s.infer else ["q_rotated", "k_rotated"]
         if s.mixed:
             take(q="query")
             take(k="attended")
-            if s.infer:
-                take(v="attended")
         else:
             for name in rotated:
                 self.ledger.rename(name, name[0])
         kernel = KERNELS[s.kernel](self.ledger, s, graph=self.graph)
         kernel.forward()
         if s.mixed:
-            self.saved("q", "k", *(["v"] if s.infer else []))
+            self.saved("q", "k")
         self.copy("o", "o")
         take(a="hidden")
         if s.mixed:

@@ -1,7 +1,7 @@
 """What a step of a model of transformers takes and frees: `solver.memory.script` for the profile hf.
 
 Read beside `LlamaForCausalLM.forward` in transformers/models/llama/modeling_llama.py and `ForCausalLMLoss` in
-transformers/loss/loss_utils.py (5.23), as `solver.verify.huggingface` calls them. The four rules of
+transformers/loss/loss_utils.py (5.24), as `solver.verify.huggingface` calls them. The four rules of
 `solver.memory.script` hold here too.
 """
 
@@ -35,7 +35,8 @@ def serving_script(s: Setting, *, decode: bool, decodes: bool) -> tuple[Instant,
     """
     ledger = Ledger(resident(s))
     if decode:
-        ledger.add("kv_cache", "cached_before" if decodes else "cached", 0, 2)
+        for name in ("cached_keys", "cached_values"):
+            ledger.add("kv_cache", f"{name}_before" if decodes else name, 0, 1)
         if s.mixed:
             ledger.add("weight_copies", "c_head")
             for (part, size), (count, _) in _layer_keeps(s).items():

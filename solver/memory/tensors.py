@@ -244,14 +244,22 @@ class Tensors(dict[str, Any]):
         """Keys or values of all tokens attended to, in the compute dtype."""
         return self.e * self._all_keys(self.S)
 
-    def cached(self) -> Any:
-        """What transformers' DynamicCache holds of one layer, keys or values, after this pass: in the dtype of the
-        stream, since rotated keys have it, and the cache takes the dtype of its first keys."""
+    def cached_keys(self) -> Any:
+        """What transformers' DynamicCache holds of one layer after this pass: keys in the dtype of the stream, which
+        they have once rotated."""
         return self.w * self._all_keys(self.S)
 
-    def cached_before(self) -> Any:
+    def cached_keys_before(self) -> Any:
         """Before the last token."""
         return self.w * self._all_keys(self.S - 1)
+
+    def cached_values(self) -> Any:
+        """Likewise values, as they were projected: in the compute dtype."""
+        return self.attended()
+
+    def cached_values_before(self) -> Any:
+        """Before the last token."""
+        return self.e * self._all_keys(self.S - 1)
 
     def _all_keys(self, tokens: int) -> Any:
         return self.B * self.K * tokens * self.D

@@ -72,7 +72,8 @@ def _with_target(grid: Lattice, query: Query, known: Known | None) -> Found:
             continue
         too_large = _merged(too_large, block.best(~admitted, query), query)
         if not fitting:
-            smallest = least_memory(Shapes.concatenate([smallest, shapes]), query)
+            narrowest = shapes.take(_first_of_each_run(shapes))
+            smallest = least_memory(Shapes.concatenate([smallest, narrowest]), query)
     return Found(in_band=in_band, fitting=fitting, best=first, too_large=too_large, smallest=smallest)
 
 
@@ -169,16 +170,47 @@ def _first_of_each_run(shapes: Shapes) -> Ints:
 
 
 def largest_that_fits(grid: Lattice, query: Query) -> Shapes:
-    """The one admissible shape of most params that fits the budget; none without a budget, or if none fits."""
+    """The one admissible shape of most params that fits the budget; none without a budget, or if none fits. Of several
+    the first in the lattice.
+
+    Memory grows with layers and intermediate size. So in a range of intermediate sizes of one column no shape that
+    fits is deeper than what fits at the smallest of them, and none of that depth has more params than at the largest.
+    Ranges that this leaves behind the best shape found so far are dropped, the others halved.
+    """
     largest = grid.columns.take([])
     if query.vram_bytes is None:
         return largest
-    for shapes, number in deepest_that_fit(grid, query):
+    most_bytes = memory.largest_allocation(query.vram_bytes)
+    key = (0, 0, 0)
+    rows = np.arange(len(grid.columns))
+    first, last = np.zeros_like(rows), grid.widths - 1
+    while len(rows):
+        shapes = grid.at(rows, first)
+        deepest = memory.most_layers(shapes, query.recipe, most_bytes)
+        number = np.searchsorted(grid.layers, deepest, side="right") - 1
         some = number >= 0
-        rows = Shapes.concatenate([largest, with_layers(shapes.take(some), grid.layers[number[some]])])
-        if len(rows):
-            largest = rows.take([int(np.argmax(counts.total(rows)))])
+        rows, first, last = rows[some], first[some], last[some]
+        shapes = with_layers(shapes.take(some), grid.layers[number[some]])
+        params = counts.total(shapes)
+        for index in np.lexsort((first, rows, -params))[:1]:
+            found = (int(params[index]), -int(rows[index]), -int(first[index]))
+            if found > key:
+                key, largest = found, shapes.take([index])
+        bound = counts.total(replace(shapes, intermediate_size=grid.at(rows, last).intermediate_size))
+        open_ranges = (bound >= key[0]) & (first < last)
+        rows, first, last = _halved(rows[open_ranges], first[open_ranges] + 1, last[open_ranges])
     return largest
+
+
+def _halved(rows: Ints, first: Ints, last: Ints) -> tuple[Ints, Ints, Ints]:
+    """Each range first..last of a row as two, or as one where it has a single member."""
+    middle = (first + last) // 2
+    second = middle < last
+    return (
+        np.concatenate([rows, rows[second]]),
+        np.concatenate([first, middle[second] + 1]),
+        np.concatenate([middle, last[second]]),
+    )
 
 
 def least_memory(shapes: Shapes, query: Query) -> Shapes:

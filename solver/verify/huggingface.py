@@ -8,6 +8,7 @@ not kept, the logits dropped before the backward pass. Serving is forward passes
 from __future__ import annotations
 
 import contextlib
+import inspect
 import threading
 from collections.abc import Callable, Iterator
 from importlib import metadata
@@ -129,7 +130,7 @@ def count_on_meta(config: DIYConfig) -> dict[str, int]:
 
 
 def version() -> str:
-    """`transformers 5.23.0`."""
+    """`transformers 5.24.0`."""
     return f"transformers {metadata.version('transformers')}"
 
 
@@ -148,5 +149,7 @@ def new_cache(model: Any) -> Any:
 
 def serve(model: nn.Module, input_ids: Tensor, cache: Any) -> Tensor:
     """Logits of the last token of int (B, T), (B, 1, V), after those in the cache."""
-    logits: Tensor = model(input_ids=input_ids, past_key_values=cache, use_cache=True, logits_to_keep=1).logits
+    known = inspect.signature(model.forward).parameters
+    word = "cache" if "cache" in known else "past_key_values"  # renamed in transformers 5.24
+    logits: Tensor = model(input_ids=input_ids, use_cache=True, logits_to_keep=1, **{word: cache}).logits
     return logits
