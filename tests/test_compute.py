@@ -54,7 +54,7 @@ def counted(config: DIYConfig, recipe: Recipe) -> dict[str, int]:
     }
 
 
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(
     configs(),
     st.integers(1, 3),

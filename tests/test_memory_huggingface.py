@@ -55,13 +55,13 @@ def hf_recipes(mode: str = "train") -> st.SearchStrategy[Recipe]:
 
 
 @given(shapes(), hf_recipes())
-@settings(max_examples=40, derandomize=True, deadline=None)
+@settings(max_examples=25, derandomize=True, deadline=None)
 def test_training_is_exact(config: DIYConfig, recipe: Recipe) -> None:
     assert predicted(config, recipe) == simulated(config, recipe)
 
 
 @given(shapes(), hf_recipes("infer"))
-@settings(max_examples=30, derandomize=True, deadline=None)
+@settings(max_examples=20, derandomize=True, deadline=None)
 def test_serving_is_exact(config: DIYConfig, recipe: Recipe) -> None:
     assert predicted(config, recipe) == simulated(config, recipe)
 

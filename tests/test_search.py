@@ -92,7 +92,7 @@ def slope(name: str, params: int, tokens: int, step: float = 1e-4) -> float:
 def fits_by_hand(config: DIYConfig, query: Query) -> bool:
     if query.vram_bytes is None:
         return True
-    return memory.report(config, query.recipe, query.vram_bytes).verdict != "does not fit"
+    return memory.device_bytes(memory.allocated_bytes(config, query.recipe)) <= query.vram_bytes
 
 
 def best_totals(shapes: list[DIYConfig], query: Query) -> list[float]:
