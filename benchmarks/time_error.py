@@ -35,8 +35,8 @@ measured tokens per second of one GPU, less one: above zero the estimate is too 
 a fit that has not seen it. Goal: within {100 * GOAL:.0f} %.
 
 None of these runs is of our own model, and most are of many GPUs with sharded states, whose communication the estimate
-leaves out. The constants come from the calibration rows alone; the form of the estimate was chosen in sight of all
-rows.
+leaves out. The constants come from the calibration rows alone; the form of the estimate, and what is
+usual for fused attention (`START` in `benchmarks/fit_time.py`), were chosen in sight of all rows.
 
 ![estimated against measured](training-speed.png)
 """
