@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 
 from hypothesis import settings
 
@@ -12,3 +13,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # No deadline: machines are noisy, and speed is shown in benchmarks/. Where CI is set, every run draws the same values.
 settings.register_profile("diysolve", deadline=None, derandomize=bool(os.environ.get("CI")))
 settings.load_profile("diysolve")
+
+# A shell starts what it runs in the background with SIGINT ignored, and the processes under test would inherit that.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
