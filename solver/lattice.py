@@ -111,12 +111,6 @@ class Lattice:
         """Columns, each at one of its intermediate sizes by number, at the smallest number of layers."""
         return replace(self.columns.take(rows), intermediate_size=self._intermediate(rows, numbers))
 
-    def widths_at_one_layer(self) -> Iterator[Shapes]:
-        """Every column at every intermediate size, at the smallest number of layers, in blocks."""
-        ends = np.cumsum(self.widths)
-        for rows in _blocks(ends):
-            yield self._expand(_Pairs(self.columns.take(rows), rows), np.zeros_like(rows), self.widths[rows] - 1)
-
     def _pairs_in_band(self, low: int, high: int) -> Iterator[tuple[_Pairs, Ints, Ints]]:
         widest = replace(self.columns, intermediate_size=self._intermediate(slice(None), self.widths - 1))
         fewest, _ = inverse.layers_between(low, high, widest)

@@ -16,6 +16,7 @@ from solver import Query, Recipe, Solution, Status, counts, memory, rank_configs
 from solver.compute import step_time
 from solver.devices import device
 from solver.errors import QueryError
+from solver.lattice import lattice
 from solver.query import Prefer, Span
 from solver.ranking import law
 from solver.ranking.total import FITTED
@@ -277,6 +278,18 @@ def test_only_a_budget_uses_it(main_job: Solution) -> None:
 def test_only_a_target_has_no_verdict() -> None:
     solution = solve(Query.parse(target="500M"))
     assert {candidate.memory.verdict for candidate in solution.candidates} == {None}
+
+
+@pytest.mark.parametrize("words", [{"vram": "24GB"}, {"vram": "2GB", "micro_batch": 4}])
+def test_what_fits_is_counted_as_if_every_shape_were_looked_at(words: dict[str, Any]) -> None:
+    query = Query.parse(**words)
+    grid = lattice(query)
+    rows = np.repeat(np.arange(len(grid.columns)), grid.widths)
+    numbers = np.concatenate([np.arange(width) for width in grid.widths])
+    most_bytes = memory.largest_allocation(query.vram_bytes or 0)
+    deepest = memory.most_layers(grid.at(rows, numbers), query.recipe, most_bytes)
+    fitting = np.searchsorted(grid.layers, deepest, side="right").sum()
+    assert solve(query).stats.fitting == fitting > 1000
 
 
 def test_more_budget_never_hurts() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -19,6 +19,9 @@ from solver.units import band
 
 BOUND_SLACK = 1e-8
 """Nats by which the rounding of a total may hide a row that is as good as the last one kept."""
+
+PARTS = 4
+"""Into which a range of intermediate sizes is cut where its ends differ: fewer take more rounds, more look at more."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -91,12 +94,10 @@ def _without_target(grid: Lattice, query: Query) -> Found:
     fits. Above it the total is bounded over any range of depths: ranges whose bound is no better than the best rows
     found so far are dropped, the others halved.
     """
-    deepest = list(deepest_that_fit(grid, query))
-    rows = Shapes.concatenate([shapes.take(number >= 0) for shapes, number in deepest])
-    last = np.concatenate([number[number >= 0] for _, number in deepest])
+    rows, last = deepest_that_fit(grid, query)
     return Found(
         in_band=grid.size,
-        fitting=sum(int((number + 1).sum()) for _, number in deepest),
+        fitting=int((last + 1).sum()),
         best=_best_of_depths(rows, last, grid.layers, query),
         too_large=grid.columns.take([]),
         smallest=least_memory(grid.columns, query),
@@ -120,17 +121,46 @@ def _best_of_depths(rows: Shapes, last: Ints, layers: Ints, query: Query) -> Sha
     return found
 
 
-def deepest_that_fit(grid: Lattice, query: Query) -> Iterator[tuple[Shapes, Ints]]:
-    """Every column and intermediate size with the index of the largest admissible number of layers that fits, or -1.
-    Without a budget of memory that is the deepest there is."""
+def deepest_that_fit(grid: Lattice, query: Query) -> tuple[Shapes, Ints]:
+    """Every column and intermediate size of which some depth fits, with the index of the largest admissible number of
+    layers that does. Without a budget of memory that is the deepest there is."""
+    last = np.cumsum(grid.widths) - 1
+    first = last + 1 - grid.widths
+    rows = np.repeat(np.arange(len(grid.columns)), grid.widths)
+    numbers = np.arange(len(rows)) - first[rows]
     if query.vram_bytes is None:
-        for shapes in grid.widths_at_one_layer():
-            yield shapes, np.full(len(shapes), len(grid.layers) - 1)
-        return
+        return grid.at(rows, numbers), np.full(len(rows), len(grid.layers) - 1)
     most_bytes = memory.largest_allocation(query.vram_bytes)
-    for shapes in grid.widths_at_one_layer():
+
+    def deepest_at(positions: Ints) -> Ints:
+        shapes = grid.at(rows[positions], numbers[positions])
         deepest = memory.most_layers(shapes, query.recipe, most_bytes)
-        yield shapes, np.searchsorted(grid.layers, deepest, side="right") - 1
+        return np.searchsorted(grid.layers, deepest, side="right") - 1
+
+    deepest = _falling(first, last, deepest_at)
+    some = deepest >= 0
+    return grid.at(rows[some], numbers[some]), deepest[some]
+
+
+def _falling(first: Ints, last: Ints, value_at: Callable[[Ints], Ints]) -> Ints:
+    """The values at all positions of the ranges first..last, which follow one another from 0.
+
+    In each range they never rise. So a range with equal ends has one value; the others are cut in PARTS. With the
+    depths that fit, that asks for a twentieth of the positions of the default lattice.
+    """
+    values = np.zeros(last[-1] + 1, np.int64)
+    known = np.zeros(len(values), np.bool_)
+    asked = np.unique(np.concatenate([first, last]))
+    while len(asked):
+        values[asked], known[asked] = value_at(asked), True
+        uneven = values[first] != values[last]
+        first, last = first[uneven], last[uneven]
+        cuts = [first + (last - first) * part // PARTS for part in range(PARTS + 1)]
+        asked = np.unique(np.concatenate(cuts))
+        asked = asked[~known[asked]]
+        first, last = np.concatenate(cuts[:-1]), np.concatenate(cuts[1:])
+    before = np.maximum.accumulate(np.where(known, np.arange(len(values)), 0))
+    return values[before]
 
 
 def fits(shapes: Shapes, query: Query) -> NDArray[np.bool_]:
