@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from solver.batch.run import Batch
     from solver.batch.spec import Spec
     from solver.devices import Device
+    from solver.interop.blueprints import Config
     from solver.interop.export import Program
     from solver.report import Format
     from solver.report.answers import Answer, Verified
@@ -151,6 +152,14 @@ def _complete_file(ctx: click.Context, param: click.Parameter, incomplete: str) 
     return presets or [CompletionItem(incomplete, type="file")]
 
 
+def _complete_family(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    from click.shell_completion import CompletionItem
+
+    from solver.interop.blueprints import names
+
+    return [CompletionItem(name) for name in names() if name.startswith(incomplete)]
+
+
 def _complete_gpu(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
     from click.shell_completion import CompletionItem
 
@@ -227,7 +236,7 @@ def shape_options(command: Command) -> Command:
                 ("kv-heads", "Key and value heads"),
                 ("head-dim", "Width of a head"),
                 ("intermediate", "Width of the MLP"),
-                ("vocab", "Vocabulary; 6400 unless given"),
+                ("vocab", "Vocabulary; 6400, or the family's, unless given"),
             )
         ),
         click.option("--untied", is_flag=True, help="A head of its own instead of the tied embedding."),
@@ -369,6 +378,18 @@ def cli() -> None:
     "largest and memory at 1.",
 )
 @click.option("--explain", is_flag=True, help="Say what loosening each constraint would buy, and the score in words.")
+@click.option(
+    "--family",
+    metavar="NAME",
+    shell_complete=_complete_family,
+    help="Another kind of model: llama, qwen3, mobilellm, gpt2 and others.",
+)
+@click.option(
+    "--like",
+    metavar="FILE",
+    shell_complete=_complete_file,
+    help="The proportions of this model: vocabulary, tying, head_dim, ratios.",
+)
 @click.option("--plot", type=PlotPath(), metavar="FILE", help="Draw the answer: FILE.png, FILE.svg or FILE.html.")
 @shape_options
 @recipe_options(seq_help="Tokens per sequence, and max_seq_len of the configs.  [default: 2048]")
@@ -390,7 +411,10 @@ def solve(
     from solver.solution import Status
 
     gpu = words.pop("gpu")
-    solution = search(Query.parse(**words, gpu=gpu if words["vram"] or gpu is None else _card(gpu)))
+    query = Query.parse(**words, gpu=gpu if words["vram"] or gpu is None else _card(gpu))
+    if query.blueprint and query.blueprint.left_out:
+        _note_left_out(str(query.blueprint.like), query.blueprint.left_out, quiet)
+    solution = search(query)
     if explain:
         from solver.explain import explain as explained
 
@@ -558,11 +582,16 @@ def export(
 
     if weights is not None and program not in ("hf", "diy"):
         raise RequestError("weights", weights, f"are written with --to hf or diy, not {program}")
-    config = _load(source, rank, quiet, exactly=weights is not None)
-    made = draft(config, program)
-    files: dict[str, str | Callable[[str], None]] = dict(made.files)
-    if weights is not None:
-        files = _with_weights(config, program, weights, out, force)
+    files: dict[str, str | Callable[[str], None]]
+    config: Config
+    if weights is None:
+        config = _load_any(source, rank, quiet)
+        made = draft(config, program)
+        files = dict(made.files)
+    else:
+        config = known = _load(source, rank, quiet, exactly=True)
+        made = draft(known, program)
+        files = _with_weights(known, program, weights, out, force)
     answer = ExportAnswer(
         source=source, program=program, builds=made.builds, config=config,
         params={name: int(value) for name, value in count_params(config).items()},
@@ -894,12 +923,26 @@ def _load(source: str, rank: int, quiet: bool, *, exactly: bool = False) -> DIYC
         complaint = f"has {', '.join(loaded.left_out)}, without which its weights would not compute what they did"
         raise InputFileError("file", source, complaint)
     if loaded.left_out:
-        _note(f"{source}: without {', '.join(loaded.left_out)}, which DIYConfig does not have", quiet)
+        _note_left_out(source, loaded.left_out, quiet)
     return loaded.config
 
 
 def _named(source: str, rank: int, quiet: bool) -> tuple[str, DIYConfig]:
     return source, _load(source, rank, quiet)
+
+
+def _load_any(source: str, rank: int, quiet: bool) -> Config:
+    """The config of a FILE, also one that DIYConfig does not express."""
+    from solver.interop import load_any
+
+    config, left_out = load_any(source, rank=rank)
+    if left_out:
+        _note_left_out(source, left_out, quiet)
+    return config
+
+
+def _note_left_out(source: str, phrases: Iterable[str], quiet: bool) -> None:
+    _note(f"{source}: without {', '.join(phrases)}, which DIYConfig does not have", quiet)
 
 
 def _card(gpu: str) -> Device:

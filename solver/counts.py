@@ -4,8 +4,8 @@
 
     P = V*h + L*( h*d*(H + 2K) + H*d*h + 3*h*f + 2*h ) + h        tied head, no qkv bias, no qk norm, final norm on
 
-That is the DIY family, whose coefficients follow from the options of the shape; any other family is given along
-(`solver.families`). Linear in V, L and f in every family.
+That is the DIY family, whose coefficients follow from the options of the shape; any other family is given along, or is
+the shape's own (`solver.families`). Linear in V, L and f in every family.
 
 Source: the shapes of the weights in `diymodel.model`, and of the decoders of Hugging Face transformers; the count of
 the instantiated module is equal, component by component, for every config. With K = H and d = h/H a DIY layer has
@@ -68,7 +68,10 @@ def diy_family(options: DIYShape) -> Family:
     )
 
 
-def _of(shape: Shape, family: Family | None) -> Family:
+def family_of(shape: Shape, family: Family | None = None) -> Family:
+    """The family that is given, else the shape's own; a shape without one is of the DIY family, and has its options."""
+    if family is None:
+        family = getattr(shape, "family", None)
     return diy_family(cast(DIYShape, shape)) if family is None else family
 
 
@@ -77,12 +80,12 @@ def _sum(*terms: tuple[Int, Int]) -> Int:
     return sum(coefficient * size for coefficient, size in terms if not isinstance(coefficient, int) or coefficient)
 
 
-# The whole. A shape without a family is one of the DIY family, and has its options.
+# The whole
 
 
 def count(shape: Shape, family: Family | None = None) -> dict[str, Int]:
     """Params of each component, and their sum as "total"; of MORE_COMPONENTS those that the family has."""
-    family = _of(shape, family)
+    family = family_of(shape, family)
     parts = {
         "embedding": embedding(shape, family),
         "attention": _in_all_layers(shape, family, attention_per_layer),
@@ -101,7 +104,7 @@ def count(shape: Shape, family: Family | None = None) -> dict[str, Int]:
 
 def total(shape: Shape, family: Family | None = None) -> Int:
     """Params of the whole model."""
-    family = _of(shape, family)
+    family = family_of(shape, family)
     return outside_layers(shape, family) + shape.num_layers * per_layer(shape, family)
 
 
@@ -117,7 +120,7 @@ def active(shape: Shape, family: Family) -> Int:
 def outside_layers(shape: Shape, family: Family | None = None) -> Int:
     """Params that do not depend on the number of layers. A dense layer of a mixture and a layer with another attention
     count here with what they have more or less than the others, so that the whole stays linear in L."""
-    family = _of(shape, family)
+    family = family_of(shape, family)
     outside = embedding(shape, family) + lm_head(shape, family) + final_norm(shape, family)
     outside += position(shape, family) + projections(shape, family)
     outside += _more(shape, family, attention_per_layer) + _more(shape, family, norm_per_layer)
@@ -129,7 +132,7 @@ def outside_layers(shape: Shape, family: Family | None = None) -> Int:
 
 def per_layer(shape: Shape, family: Family | None = None) -> Int:
     """Params of one layer; in a mixture of one that has experts."""
-    family = _of(shape, family)
+    family = family_of(shape, family)
     layer = attention_per_layer(shape, family) + norm_per_layer(shape, family)
     if family.experts is None:
         return layer + mlp_per_layer(shape, family)
@@ -176,30 +179,32 @@ def _embedding_size(shape: Shape, family: Family) -> Int:
 
 def embedding(shape: Shape, family: Family | None = None) -> Int:
     """V*h."""
-    return shape.vocab_size * _embedding_size(shape, _of(shape, family))
+    return shape.vocab_size * _embedding_size(shape, family_of(shape, family))
 
 
 def lm_head(shape: Shape, family: Family | None = None) -> Int:
     """V*h, or 0 where the head is the embedding; and its bias. Fewer rows where the head does not know every token."""
-    family = _of(shape, family)
+    family = family_of(shape, family)
     rows = shape.vocab_size if family.head_rows is None else family.head_rows
     weight = rows * _embedding_size(shape, family) * (1 - family.tie_embeddings)
     return weight + _sum((family.head_bias, shape.vocab_size))
 
 
-def position(shape: Shape, family: Family) -> Int:
+def position(shape: Shape, family: Family | None = None) -> Int:
     """h for each position that is learned."""
+    family = family_of(shape, family)
     return _sum((family.positions, shape.hidden_size))
 
 
-def projections(shape: Shape, family: Family) -> Int:
+def projections(shape: Shape, family: Family | None = None) -> Int:
     """From the embedding to hidden and back: 2*e*h where the embedding has a width e of its own."""
+    family = family_of(shape, family)
     return 0 if family.embedding_size is None else 2 * family.embedding_size * shape.hidden_size
 
 
 def final_norm(shape: Shape, family: Family | None = None) -> Int:
     """h, or 0 without it; every norm outside the layers."""
-    family = _of(shape, family)
+    family = family_of(shape, family)
     return _sum((family.norm_vectors * family.norms_outside, shape.hidden_size))
 
 
@@ -208,7 +213,7 @@ def final_norm(shape: Shape, family: Family | None = None) -> Int:
 
 def attention_per_layer(shape: Shape, family: Family | None = None) -> Int:
     """Fused projection h*d*(H + 2K), with its bias d*(H + 2K) if there is one, and output projection H*d*h."""
-    family = _of(shape, family)
+    family = family_of(shape, family)
     queries = shape.num_heads * shape.head_dim
     more = _sum(
         (family.output_gate, shape.hidden_size * queries),
@@ -251,7 +256,7 @@ def mlp(shape: Shape, family: Family) -> Int:
 
 def mlp_per_layer(shape: Shape, family: Family | None = None) -> Int:
     """MLP of a layer without experts: gate, up and down 3*h*f, without a gate 2*h*f, and biases."""
-    family = _of(shape, family)
+    family = family_of(shape, family)
     return _mlp(shape, family, shape.intermediate_size) + family.mlp_scalars
 
 
@@ -262,13 +267,13 @@ def _mlp(shape: Shape, family: Family, width: Int) -> Int:
 
 def mlp_per_intermediate(shape: Shape, family: Family | None = None) -> Int:
     """Params that one more unit of an MLP's width costs: 3*h."""
-    family = _of(shape, family)
+    family = family_of(shape, family)
     return family.mlp_matrices * shape.hidden_size + family.mlp_inner_bias
 
 
 def per_intermediate(shape: Shape, family: Family | None = None) -> Int:
     """Params of the whole model that one more unit of the shape's intermediate_size costs."""
-    family = _of(shape, family)
+    family = family_of(shape, family)
     experts = family.experts
     slope = mlp_per_intermediate(shape, family)
     norms = _sum((family.inner_norms, shape.num_layers))
@@ -282,7 +287,7 @@ def per_intermediate(shape: Shape, family: Family | None = None) -> Int:
 
 def per_vocab(shape: Shape, family: Family | None = None) -> Int:
     """Params that one more token of the vocabulary costs."""
-    family = _of(shape, family)
+    family = family_of(shape, family)
     return _embedding_size(shape, family) * (2 - family.tie_embeddings) + family.head_bias
 
 
@@ -322,7 +327,7 @@ def norm(shape: Shape, family: Family) -> Int:
 
 def norm_per_layer(shape: Shape, family: Family | None = None) -> Int:
     """Two RMSNorms over h, and with qk norm two more over d. Those of experts count with the experts."""
-    family = _of(shape, family)
+    family = family_of(shape, family)
     return _latent_norms(family.latent) + _sum(
         (family.norm_vectors * family.norms_per_layer, shape.hidden_size),
         (family.head_norms, shape.head_dim),

@@ -152,7 +152,8 @@ def _relaxation(solution: Solution, constraint: str, change: str, note: str, que
 def _readings(candidate: Candidate, query: Query) -> Iterator[Reading]:
     words = _words(candidate, query)
     for term, nats in candidate.score.terms.items():
-        yield Reading(rank=candidate.rank, term=term, nats=nats, shape=words[term], meaning=ranking.MEANINGS[term])
+        meaning = ranking.meaning(term, candidate.config)
+        yield Reading(rank=candidate.rank, term=term, nats=nats, shape=words[term], meaning=meaning)
 
 
 def _words(candidate: Candidate, query: Query) -> dict[str, str]:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +18,11 @@ from numpy.typing import NDArray
 from diymodel.config import DIYConfig
 from solver import counts, inverse, memory
 from solver.errors import QueryError
+from solver.families import Dimensions, Family
 from solver.query import OPTIONS, Axis, Query, Span
+
+if TYPE_CHECKING:
+    from solver.interop.blueprints import Blueprint, Config
 
 Ints = NDArray[np.int64]
 
@@ -52,6 +57,10 @@ class Shapes:
     final_norm: bool = True
     dropout: float = 0.0
     max_seq_len: int = 2048
+    family: Family | None = None
+    """The coefficients, where they are not those that the options say."""
+    blueprint: Blueprint | None = None
+    """What the configs have besides."""
 
     def __len__(self) -> int:
         return len(self.hidden_size)
@@ -60,10 +69,13 @@ class Shapes:
         """The shapes at these positions, or where this mask is true."""
         return replace(self, **{name: getattr(self, name)[index] for name in OPTIONS})
 
-    def config(self, index: int) -> DIYConfig:
+    def config(self, index: int) -> Config:
         """One shape as a config."""
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
-        return DIYConfig(**{**values, **{name: int(values[name][index]) for name in OPTIONS}})
+        sizes = {name: int(getattr(self, name)[index]) for name in OPTIONS}
+        if self.blueprint is not None:
+            return self.blueprint.config(Dimensions(**sizes), self.max_seq_len, self.tie_embeddings)
+        options = {field.name: getattr(self, field.name) for field in fields(DIYConfig) if hasattr(self, field.name)}
+        return DIYConfig(**{**options, **sizes})
 
     @staticmethod
     def concatenate(parts: list[Shapes]) -> Shapes:
@@ -170,15 +182,18 @@ def lattice(query: Query) -> Lattice:
     Raises:
         QueryError: the constraints contradict each other, so that there is no shape at all.
     """
-    hidden = _values(query.hidden_size, HIDDEN)
+    blueprint = query.blueprint
+    hidden = _values(query.hidden_size, default_widths(blueprint))
     hidden, heads, head_dim = _heads(query, hidden)
     runs = memory.has_kernel(head_dim, query.recipe)
+    if blueprint is not None and blueprint.divides:
+        runs &= hidden % heads == 0
     hidden, heads, head_dim, kv_heads = _kv_heads(query, hidden[runs], heads[runs], head_dim[runs])
     vocab = _values(query.vocab_size, Span(VOCAB_STEP, 2**24, VOCAB_STEP))
     hidden, heads, head_dim, kv_heads = (np.tile(column, len(vocab)) for column in (hidden, heads, head_dim, kv_heads))
     vocab = np.repeat(vocab, len(hidden) // max(len(vocab), 1))
     layers = _values(query.num_layers, LAYERS)
-    rows, first, widths, steps = _intermediate(query.intermediate_size, hidden)
+    rows, first, widths, steps = _intermediate(query, hidden)
     if not len(rows) or not len(layers):
         _refuse(query)
     return Lattice(
@@ -190,8 +205,7 @@ def lattice(query: Query) -> Lattice:
             num_kv_heads=kv_heads[rows],
             head_dim=head_dim[rows],
             intermediate_size=first,
-            tie_embeddings=query.tie_embeddings,
-            max_seq_len=query.recipe.seq_len,
+            **_options(query),
         ),
         widths=widths,
         steps=steps,
@@ -199,17 +213,46 @@ def lattice(query: Query) -> Lattice:
     )
 
 
+def _options(query: Query) -> dict[str, Any]:
+    """What all shapes of a query have in common."""
+    blueprint, seq_len, tied = query.blueprint, query.recipe.seq_len, bool(query.tie_embeddings)
+    common = {"tie_embeddings": tied, "max_seq_len": seq_len, "blueprint": blueprint}
+    if blueprint is None:
+        return common
+    if blueprint.diy is None:
+        return {**common, "family": blueprint.coefficients(seq_len, tied)}
+    return {
+        **common,
+        **{name: getattr(blueprint.diy, name) for name in ("qkv_bias", "qk_norm", "final_norm", "dropout")},
+    }
+
+
+def default_widths(blueprint: Blueprint | None) -> Span:
+    """Hidden sizes where none are asked for."""
+    step = blueprint.hidden_step if blueprint else HIDDEN.step or 1
+    return Span(step, HIDDEN.stop, step)
+
+
 def _heads(query: Query, hidden: Ints) -> tuple[Ints, Ints, Ints]:
     """All (hidden, heads, head_dim) that the query admits."""
+    blueprint = query.blueprint
+    kept = blueprint.head_dims if blueprint else None
+    dims = _head_dims(query.head_dim or kept)
     if isinstance(query.num_heads, tuple):
-        if query.head_dim is not None:  # both given: the heads' width need not be the hidden size
-            dims = _head_dims(query.head_dim)
-            return _triples(
-                [(hidden, np.full_like(hidden, n), np.full_like(hidden, d)) for n in query.num_heads for d in dims]
+        if query.head_dim or kept:  # both known: the heads' width need not be the hidden size
+            triples = [
+                (hidden, np.full_like(hidden, n), np.full_like(hidden, d)) for n in query.num_heads for d in dims
+            ]
+            has_to_fill = blueprint is not None and (
+                blueprint.is_coupled or (query.head_dim is None and blueprint.heads_per_hidden is None)
             )
+            return _triples([_split(width, d, n) for width, n, d in triples] if has_to_fill else triples)
         return _triples([_split(hidden, hidden // n, n) for n in query.num_heads])
-    triples = [_by_head_dim(hidden, d) for d in _head_dims(query.head_dim)]
-    if query.head_dim is None:
+    if blueprint and blueprint.heads_per_hidden and query.head_dim is None:
+        triples = [_in_proportion(hidden, blueprint, d) for d in dims]
+    else:
+        triples = [_by_head_dim(hidden, d) for d in dims]
+    if query.head_dim is None and kept is None:
         triples.append(_by_head_dim(hidden[hidden < SMALL_HIDDEN], SMALL_HEAD_DIM))
         if isinstance(query.hidden_size, tuple):
             triples += [_by_any_head_dim(width) for width in query.hidden_size if _on_no_head_dim(width)]
@@ -228,6 +271,14 @@ def _head_dims(axis: Axis | None) -> list[int]:
 
 def _by_head_dim(hidden: Ints, head_dim: int) -> tuple[Ints, Ints, Ints]:
     return _split(hidden, np.full_like(hidden, head_dim), hidden // head_dim)
+
+
+def _in_proportion(hidden: Ints, blueprint: Blueprint, head_dim: int) -> tuple[Ints, Ints, Ints]:
+    """As many heads for the width as the blueprint's model has, to the nearest whole group that shares keys."""
+    share, group = blueprint.heads_per_hidden or Fraction(1), blueprint.queries_per_kv or 1
+    groups = (2 * hidden * share.numerator + share.denominator * group) // (2 * share.denominator * group)
+    heads = group * np.maximum(groups, 1)
+    return hidden, heads, np.full_like(hidden, head_dim)
 
 
 def _on_no_head_dim(width: int) -> bool:
@@ -258,9 +309,14 @@ def _triples(parts: list[tuple[Ints, Ints, Ints]]) -> tuple[Ints, Ints, Ints]:
 
 def _kv_heads(query: Query, hidden: Ints, heads: Ints, head_dim: Ints) -> tuple[Ints, Ints, Ints, Ints]:
     """The same with every admissible number of kv heads."""
-    axis = query.num_kv_heads
+    axis, blueprint = query.num_kv_heads, query.blueprint
+    if axis is None and blueprint is not None and blueprint.num_kv_heads is not None:
+        axis = (blueprint.num_kv_heads,)
     if isinstance(axis, tuple):
         choices = [np.where(heads % kv == 0, kv, 0) for kv in axis]
+    elif axis is None and blueprint is not None and blueprint.queries_per_kv is not None:
+        ratio = blueprint.queries_per_kv
+        choices = [np.where(heads % ratio == 0, heads // ratio, 0)]
     else:
         choices = [np.where(heads % ratio == 0, heads // ratio, 0) for ratio in KV_RATIOS]
         fewest = np.where(heads >= 8, 3, np.where(heads >= 4, 2, 1)) if axis is None else 1
@@ -273,9 +329,12 @@ def _kv_heads(query: Query, hidden: Ints, heads: Ints, head_dim: Ints) -> tuple[
     return hidden[rows], heads[rows], head_dim[rows], kv_heads
 
 
-def _intermediate(axis: Axis | None, hidden: Ints) -> tuple[Ints, Ints, Ints, Ints]:
+def _intermediate(query: Query, hidden: Ints) -> tuple[Ints, Ints, Ints, Ints]:
     """Per column: its row, the first intermediate size, how many there are, and their step."""
-    rows = np.arange(len(hidden))
+    rows, axis = np.arange(len(hidden)), query.intermediate_size
+    kept = query.blueprint.intermediate_per_hidden if query.blueprint else None
+    if axis is None and kept is not None:
+        return rows, *_near_ratio(hidden, kept)
     if isinstance(axis, tuple):  # each value is a column of its own
         values = np.array(axis, dtype=np.int64)
         rows, first = np.repeat(rows, len(values)), np.tile(values, len(rows))
@@ -290,6 +349,15 @@ def _intermediate(axis: Axis | None, hidden: Ints) -> tuple[Ints, Ints, Ints, In
     keep = last >= first
     rows, first, last = rows[keep], first[keep], last[keep]
     return rows, first, (last - first) // step + 1, np.full_like(rows, step)
+
+
+def _near_ratio(hidden: Ints, ratio: Fraction) -> tuple[Ints, Ints, Ints]:
+    """The first intermediate size of each width, how many there are, and their step: where ratio * hidden is whole and
+    on the grid, or the ratio itself is whole, exactly that; else the grid's sizes on either side."""
+    exact, rest = np.divmod(hidden * ratio.numerator, ratio.denominator)
+    is_exact = (rest == 0) & ((exact % INTERMEDIATE_STEP == 0) | (ratio.denominator == 1))
+    below = np.maximum(exact // INTERMEDIATE_STEP, 1) * INTERMEDIATE_STEP
+    return np.where(is_exact, exact, below), np.where(is_exact, 1, 2), np.full_like(hidden, INTERMEDIATE_STEP)
 
 
 def _values(axis: Axis | None, default: Span) -> Ints:
@@ -315,12 +383,17 @@ def _refuse(query: Query) -> None:
     text = ", ".join(
         f"{word} {axis if isinstance(axis, Span) else ','.join(map(str, axis or ()))}" for word, axis in given.items()
     )
+    keeps = ""
+    if query.blueprint is not None:
+        kept = [words for name, words in query.blueprint.kept().items() if query.axis(name) is None]
+        kept += ["heads that divide hidden"] if query.blueprint.divides else []
+        keeps = f"{query.like or query.family} keeps {', '.join(kept)}; " if kept else ""
     raise QueryError(
         "constraints",
         text,
-        "no shape satisfies them all: heads must divide hidden into an even head_dim (unless head_dim is given too), "
-        "kv_heads must divide heads, and a range holds only multiples of its step (64 for hidden and intermediate); "
-        "a head_dim above 256 is a multiple of 8 (else --attention eager); loosen one of them",
+        f"no shape satisfies them all: {keeps}heads must divide hidden into an even head_dim (unless head_dim is given "
+        "too), kv_heads must divide heads, and a range holds only multiples of its step (64 for hidden and "
+        "intermediate); a head_dim above 256 is a multiple of 8 (else --attention eager); loosen one of them",
     )
 
 

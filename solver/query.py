@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from solver.devices import Device, device
 from solver.errors import QueryError, did_you_mean, shown
 from solver.recipe import Recipe
 from solver.units import MAX_COUNT, parse_bytes, parse_flops, parse_params, parse_tokens, parse_tolerance
+
+if TYPE_CHECKING:
+    from solver.interop.blueprints import Blueprint
 
 Prefer = Literal["quality", "speed", "memory", "balanced"]
 
@@ -22,6 +25,9 @@ MAX_TRAIN_DAYS = 36_500
 """A century."""
 
 MAX_TRAIN_FLOPS = 10**30
+
+DEFAULT_VOCAB = 6400
+"""The DIY family's."""
 
 MAX_TOP = 10_000
 """Most candidates that one answer lists (assumption: more is a job for the library's lattice)."""
@@ -124,11 +130,21 @@ class Query:
     num_kv_heads: Axis | None = None
     head_dim: Axis | None = None
     intermediate_size: Axis | None = None
-    vocab_size: Axis = (6400,)
-    tie_embeddings: bool = True
+    vocab_size: Axis | None = None
+    """None becomes that of the blueprint, or DEFAULT_VOCAB."""
+    tie_embeddings: bool | None = None
+    """None becomes that of the blueprint, or True."""
+    blueprint: Blueprint | None = None
+    """The kind of model (`solver.interop.named`, `solver.interop.like`). None: the DIY family."""
 
     def __post_init__(self) -> None:
+        if self.is_foreign:
+            self._check_count_alone()
         self._check_training_budget()
+        if self.vocab_size is None:
+            object.__setattr__(self, "vocab_size", self.blueprint.vocab_size if self.blueprint else DEFAULT_VOCAB)
+        if self.tie_embeddings is None:
+            object.__setattr__(self, "tie_embeddings", self.blueprint.tie_embeddings if self.blueprint else True)
         if self.target_params is None and self.vram_bytes is None and self.train_flops is None:
             raise QueryError("target", None, "give a target (500M), a budget (vram 24GB, or a gpu), or both")
         for name, low, high in (
@@ -151,6 +167,45 @@ class Query:
             value = getattr(self, name)
             if value is not None:
                 object.__setattr__(self, name, _checked_axis(name, value))
+        if self.blueprint is not None:
+            self._check_blueprint(self.blueprint)
+
+    def _check_count_alone(self) -> None:
+        """Raises QueryError for what rests on the memory or the time of a family of which neither is known."""
+        asked = {
+            "gpu": self.device is not None,
+            "vram": self.vram_bytes is not None and self.device is None,
+            "train_days": self.train_days is not None,
+            "flops": self.train_flops is not None,
+            "price": self.price is not None,
+            "gpus": self.recipe.gpus > 1,
+            "prefer": self.prefer != "quality",
+        }
+        words = [word for word, is_asked in asked.items() if is_asked]
+        if not words and self.target_params is None:
+            raise QueryError("target", None, f"give a target, such as 500M, along with {self.family}")
+        if words:
+            from solver.interop.blueprints import EXPRESSED  # here: most queries need none of it
+
+            kind = f"this {self.family}" if self.like else self.family
+            raise QueryError(
+                "like" if self.like else "family",
+                self.like or self.family,
+                f"DIYConfig does not express {kind}: its count is known, its memory "
+                f"and its time are not; leave {' and '.join(words)} out, or take a family of which they are known: "
+                f"{', '.join(EXPRESSED)}",
+            )
+
+    def _check_blueprint(self, blueprint: Blueprint) -> None:
+        """Raises QueryError for a dimension that is asked for and that the family does not have."""
+        for name, is_free, has in (
+            ("num_kv_heads", blueprint.has_kv_heads, "has no number of kv heads that can be chosen"),
+            ("head_dim", blueprint.has_head_dim, "has a head_dim that follows from its latent attention"),
+            ("intermediate_size", blueprint.has_intermediate, "has an MLP whose width follows from hidden"),
+        ):
+            if self.axis(name) is not None and not is_free:
+                given = str(self.to_dict()[name]).strip("[]")
+                raise QueryError(OPTIONS[name], given, f"{blueprint.family} {has}; leave it out")
 
     def _check_training_budget(self) -> None:
         given = [name for name in BUDGETS if getattr(self, name) is not None]
@@ -212,8 +267,25 @@ class Query:
         for word in ("top", "tokens_per_param", "prefer", "train_days", "price"):
             if word in given:
                 values[word] = given.pop(word)
+        if "family" in given or "like" in given:
+            values["blueprint"] = _blueprint(given.pop("family", None), given.pop("like", None))
         recipe = given.pop("recipe", None) or Recipe.parse(**given)
         return cls(recipe=recipe, **values)
+
+    @property
+    def family(self) -> str:
+        """The name of its kind of model."""
+        return self.blueprint.family if self.blueprint else "diy"
+
+    @property
+    def like(self) -> str | None:
+        """The FILE whose proportions are kept, if there is one."""
+        return self.blueprint.like if self.blueprint else None
+
+    @property
+    def is_foreign(self) -> bool:
+        """Whether it is about a family that DIYConfig does not express, whose memory and step time are not known."""
+        return self.blueprint is not None and self.blueprint.diy is None
 
     def axis(self, name: str) -> Axis | None:
         """The constraint on the dimension `name`, if there is one."""
@@ -227,8 +299,11 @@ class Query:
         return tokens_at(params, self.tokens, self.tokens_per_param)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values; dimensions as lists, or as `start:stop:step` text."""
-        values: dict[str, Any] = {name: getattr(self, name) for name in self.__slots__}
+        """Plain JSON values; dimensions as lists, or as `start:stop:step` text. With `like` what its FILE holds."""
+        values: dict[str, Any] = {name: getattr(self, name) for name in self.__slots__ if name != "blueprint"}
+        values |= {"family": self.family, "like": self.like}
+        if self.blueprint and self.like:
+            values["like_config"] = dict(self.blueprint.read_from)
         for name in OPTIONS:
             axis = self.axis(name)
             values[name] = str(axis) if isinstance(axis, Span) else None if axis is None else list(axis)
@@ -246,9 +321,15 @@ class Query:
             DeviceError: a card that is not in the table.
         """
         made = dict(values)
+        family, like, like_config = (made.pop(name, None) for name in ("family", "like", "like_config"))
+        if like is not None and like_config is None:
+            raise QueryError("like", like, "needs like_config along, what its FILE holds: no file is read here")
+        if like is not None or family is not None:
+            made["blueprint"] = _blueprint(None if like is not None else family, like, like_config)
+        fields = [name for name in cls.__slots__ if name != "blueprint"]
         for name, value in values.items():
-            if name not in cls.__slots__:
-                raise QueryError(name, value, f"is not a field of a query; {did_you_mean(name, cls.__slots__)}")
+            if name not in (*fields, "family", "like", "like_config"):
+                raise QueryError(name, value, f"is not a field of a query; {did_you_mean(name, fields)}")
             if name in OPTIONS and isinstance(value, str):
                 made[name] = parse_axis(value, OPTIONS[name])
         if isinstance(values.get("recipe"), Mapping):
@@ -256,6 +337,20 @@ class Query:
         if isinstance(values.get("device"), str):
             made["device"] = device(values["device"])
         return cls(**made)
+
+
+def _blueprint(family: Any, like: Any, like_config: Any = None) -> Blueprint | None:
+    """The blueprint of a family's name, or of a FILE, which where its values are given is not looked for."""
+    if family == "diy" and like is None:
+        return None
+    from solver.interop import blueprints  # here: most queries need none of it
+
+    if family is not None and like is not None:
+        source = like.like if isinstance(like, blueprints.Blueprint) else str(like)
+        raise QueryError("like", source, "give it or family, not both: a file says its family itself")
+    if isinstance(like, blueprints.Blueprint):
+        return like
+    return blueprints.named(str(family)) if like is None else blueprints.like(str(like), values=like_config)
 
 
 def parse_axis(text: str, argument: str) -> Axis:

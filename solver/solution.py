@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from enum import StrEnum
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from diymodel.config import ConfigError, DIYConfig
 from solver.compute.plan import Training
@@ -14,10 +14,18 @@ from solver.memory.budget import MemoryReport
 from solver.query import Query
 from solver.ranking.score import Score
 
+if TYPE_CHECKING:
+    from solver.interop.blueprints import Config
+
 Row = dict[str, Any]
 """One row of a table: column -> plain value."""
 
 T = TypeVar("T")
+
+MEMORY = (
+    "peak_bytes", "allocated_bytes", "device_bytes", "binding", "budget_bytes", "verdict", "max_micro_batch",
+)  # fmt: skip
+"""What a candidate's row has of its memory report; None where memory is not known."""
 
 
 def _built(kind: type[T], values: Mapping[str, Any], **made: Any) -> T:
@@ -25,6 +33,27 @@ def _built(kind: type[T], values: Mapping[str, Any], **made: Any) -> T:
     known here are a later version's."""
     names = [field.name for field in fields(kind)]  # type: ignore[arg-type]
     return kind(**{**{name: values[name] for name in names if name in values}, **made})
+
+
+def _config_to_dict(config: Config) -> dict[str, Any]:
+    """A config as the keys of the answer that hold it. A config.json names its dimensions as its type does, so what is
+    not a DIYConfig has them once more, in our names."""
+    if isinstance(config, DIYConfig):
+        return {"config": config.to_dict()}
+    return {"config": config.to_dict(), "shape": config.dimensions()}
+
+
+def _config_from_dict(values: Mapping[str, Any]) -> Config:
+    if "model_type" not in values:
+        return DIYConfig.from_dict(dict(values))
+    from solver.interop.blueprints import foreign_config  # here: most answers need none of it
+
+    return foreign_config("solution", dict(values))
+
+
+def config_row(config: Config) -> Row:
+    """The fields of a DIYConfig; of any other config its model type and its dimensions, under the same names."""
+    return config.to_dict() if isinstance(config, DIYConfig) else config.row()
 
 
 SCHEMA = "diysolve.solution/1"
@@ -56,7 +85,8 @@ class Verification:
 
     device: str
     params: dict[str, Any]
-    """predicted, counted: int; equal: bool (per component, not only in total)."""
+    """predicted, counted: int; equal: bool (per component, not only in total). The last two are None where the model
+    could not be built."""
     simulated: dict[str, Any] | None
     """peak_bytes: int, ratio: float; None where no dry run was made."""
     measured: dict[str, Any] | None
@@ -102,16 +132,17 @@ class Candidate:
     """An admissible shape, counted, fitted into the budget and scored."""
 
     rank: int
-    config: DIYConfig
+    config: Config
     params: dict[str, int]
-    """total, embedding, attention, mlp, norm, lm_head."""
+    """total, embedding, attention, mlp, norm, lm_head; position where the family learns them."""
     target_error: float | None
     """(params - target) / target; None without a target."""
-    memory: MemoryReport
+    memory: MemoryReport | None
+    """None for a family that DIYConfig does not express, whose memory and time are not known."""
     score: Score
-    relative_step_time: float
+    relative_step_time: float | None
     """Predicted time per token against that of rank 1, each at its own micro-batch."""
-    pareto: bool
+    pareto: bool | None
     """True where no listed candidate is as good in all of quality (the score without preference), relative step time
     and peak memory, and better in one."""
     verification: Verification | None = None
@@ -121,11 +152,11 @@ class Candidate:
     def to_dict(self) -> dict[str, Any]:
         return {
             "rank": self.rank,
-            "config_format": "diy",
-            "config": self.config.to_dict(),
+            "config_format": "diy" if isinstance(self.config, DIYConfig) else "hf",
+            **_config_to_dict(self.config),
             "params": self.params,
             "target_error": self.target_error,
-            "memory": self.memory.to_dict(),
+            "memory": self.memory.to_dict() if self.memory else None,
             "score": self.score.to_dict(),
             "relative_step_time": self.relative_step_time,
             "pareto": self.pareto,
@@ -139,8 +170,8 @@ class Candidate:
         return _built(
             cls,
             values,
-            config=DIYConfig.from_dict(values["config"]),
-            memory=MemoryReport.from_dict(values["memory"]),
+            config=_config_from_dict(values["config"]),
+            memory=MemoryReport.from_dict(values["memory"]) if values["memory"] else None,
             score=Score(**values["score"]),
             training=_built(Training, training) if training else None,
             verification=Verification.from_dict(verification) if verification else None,
@@ -148,19 +179,12 @@ class Candidate:
 
     def row(self) -> Row:
         """The same as one flat row."""
-        memory = self.memory
         return {
             "rank": self.rank,
-            **self.config.to_dict(),
+            **config_row(self.config),
             **{f"params_{component}": value for component, value in self.params.items()},
             "target_error": self.target_error,
-            "peak_bytes": memory.peak_bytes,
-            "allocated_bytes": memory.allocated_bytes,
-            "device_bytes": memory.device_bytes,
-            "binding": memory.binding,
-            "budget_bytes": memory.budget_bytes,
-            "verdict": memory.verdict,
-            "max_micro_batch": memory.max_micro_batch,
+            **{name: getattr(self.memory, name, None) for name in MEMORY},
             "predicted_loss": self.score.predicted_loss,
             "score": self.score.total,
             "tie": self.score.tie,
@@ -208,14 +232,15 @@ class Binding:
 class NearMiss:
     """A shape that an infeasible query almost admits, and what it breaks."""
 
-    config: DIYConfig
+    config: Config
     params: int
-    device_bytes: int
+    device_bytes: int | None
+    """None for a family whose memory is not known."""
     breaks: tuple[str, ...]
 
     def to_dict(self) -> dict[str, Any]:
         return {
-            "config": self.config.to_dict(),
+            **_config_to_dict(self.config),
             "params": self.params,
             "device_bytes": self.device_bytes,
             "breaks": list(self.breaks),
@@ -223,7 +248,7 @@ class NearMiss:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> NearMiss:
-        return _built(cls, values, config=DIYConfig.from_dict(values["config"]), breaks=tuple(values["breaks"]))
+        return _built(cls, values, config=_config_from_dict(values["config"]), breaks=tuple(values["breaks"]))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -233,7 +258,7 @@ class Relaxation:
     constraint: str
     """The word of the option that is changed."""
     change: str
-    config: DIYConfig | None = None
+    config: Config | None = None
     """The best shape then; None where still nothing satisfies the query."""
     predicted_loss: float | None = None
     loss_gain: float | None = None
@@ -245,11 +270,11 @@ class Relaxation:
 
     def to_dict(self) -> dict[str, Any]:
         values = {name: getattr(self, name) for name in self.__slots__}
-        return {**values, "config": self.config.to_dict() if self.config else None}
+        return {**values, "config": None, **(_config_to_dict(self.config) if self.config else {})}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Relaxation:
-        return _built(cls, values, config=DIYConfig.from_dict(values["config"]) if values["config"] else None)
+        return _built(cls, values, config=_config_from_dict(values["config"]) if values["config"] else None)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -248,10 +248,11 @@ def test_colours_follow_the_page() -> None:
 
 
 def test_the_front_is_what_nothing_beats() -> None:
-    assert plots._front(POINTS) == [POINTS[1], POINTS[0]]
-    for point in POINTS:
-        beaten = any(o.loss <= point.loss and o.device_bytes <= point.device_bytes and o != point for o in POINTS)
-        assert beaten == (point not in plots._front(POINTS))
+    assert plots._front(plots._by_memory(POINTS)) == plots._by_memory([POINTS[1], POINTS[0]])
+    points = plots._by_memory(POINTS)
+    for point in points:
+        beaten = any(other[0] <= point[0] and other[1] <= point[1] and other != point for other in points)
+        assert beaten == (point not in plots._front(points))
 
 
 def test_an_outline_is_that_of_the_listed_band() -> None:

@@ -41,9 +41,13 @@ MIXED = [
     query("5M", vram="4GB", tokens="1B", top=5),
     query("5M", vram="4GB", precision="32-true", attention="eager", seq=256),
     query("300M", vram="4GB"),
+    query("5M", family="gpt2", vocab=6400),
+    query("5M", family="opt", vocab=6400),
+    query("5M", family="qwen2", vocab=6400, vram="4GB"),
+    query("5M", like="smollm2-135m", vocab=6400, vram="4GB", tolerance="5%"),
     Query.parse(vram="2GB", hidden="64:256", layers="1:6"),
 ]
-"""Queries that share a lattice, a band, an order or none of them; some are infeasible."""
+"""Queries that share a lattice, a band, an order or none of them, of several families; some are infeasible."""
 
 
 def test_answers_are_those_of_single_solves() -> None:

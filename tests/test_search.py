@@ -31,11 +31,12 @@ CLOSE = 1e-6
 """Nats within which two orders of the same rows are both right: the oracle scores row by row, the engine in columns."""
 
 
-def total_by_hand(config: DIYConfig, query: Query) -> float:
+def total_by_hand(config: Any, query: Query) -> float:
     """The total of one shape, its terms evaluated alone."""
     params = query.target_params or counts.total(config)
     terms = ranking.evaluate(config, tokens=tokens_by_hand(config, query, params), params=params)
-    return float(sum(terms.values())) + preference_by_hand(config, query)
+    priced = preference_by_hand(config, query) if query.prefer != "quality" else 0.0
+    return float(sum(terms.values())) + priced
 
 
 def tokens_by_hand(config: DIYConfig, query: Query, params: int) -> int:
@@ -90,13 +91,13 @@ def slope(name: str, params: int, tokens: int, step: float = 1e-4) -> float:
     return (loss(math.exp(-step)) - loss(math.exp(step))) / (2 * step)
 
 
-def fits_by_hand(config: DIYConfig, query: Query) -> bool:
+def fits_by_hand(config: Any, query: Query) -> bool:
     if query.vram_bytes is None:
         return True
     return memory.device_bytes(memory.allocated_bytes(config, query.recipe)) <= query.vram_bytes
 
 
-def best_totals(shapes: list[DIYConfig], query: Query) -> list[float]:
+def best_totals(shapes: list[Any], query: Query) -> list[float]:
     """The totals of the best rows, of which no two share layers and hidden size."""
     best: dict[tuple[int, int], float] = {}
     for shape in shapes:

@@ -95,6 +95,8 @@ BUDGETS = {
 QUERIES = {
     "target": st.sampled_from(["500M", "1.5B", 20_000_000, 5e8, "123456789", "abc", "-1", 1, "7B"]),
     **BUDGETS,
+    "family": st.sampled_from(["qwen3", "gpt2", "gtp2", "mixtral", 7]),
+    "like": st.sampled_from(["smollm2-135m", "gpt2-xl", "mixtral-8x7b"]),
     "tolerance": st.sampled_from(["1%", 0.001, 0, "200%"]),
     "top": st.sampled_from([1, 3, 12, 0]),
     "tokens": st.sampled_from(["1T", "20B", 10**9, 0]),

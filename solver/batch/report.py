@@ -14,13 +14,13 @@ from solver.query import Query
 from solver.report import batch as page
 from solver.report import plots
 from solver.report.files import whole_file, write_whole
-from solver.report.plots import PLOTS, Point, Series
+from solver.report.plots import Point, Series
 from solver.search.outline import Outline, outline
 from solver.solution import Solution, Status
 from solver.units import exact_count
 
 MOST_SERIES = 6
-"""Sizes that the pictures tell apart: as many as there are colours and markers."""
+"""Sizes, each of one kind of model, that the pictures tell apart: as many as there are colours and markers."""
 
 MOST_OUTLINES = 4
 """Token budgets of a size whose losses are drawn."""
@@ -41,7 +41,7 @@ def write_report(folder: Path, title: str, tally: Tally) -> None:
             file.write(piece)
     series = _series(lines)
     pictures = []
-    for plot in PLOTS if series else ():
+    for plot in plots.drawable(series) if series else ():
         drawing = plots.draw([plot], series)
         write_whole(str(folder / f"{plot.name}.png"), drawing.png)
         write_whole(str(folder / f"{plot.name}.svg"), drawing.svg)
@@ -63,12 +63,12 @@ def picture(solution: Solution, suffix: str) -> bytes | None:
     None where there is nothing to draw, since nothing satisfies the query; the page has the nearest misses then.
     """
     found = json.loads(json.dumps(solution.to_dict()))
-    series = [_of_target(solution.query.target_params, [found])]
+    series = [_series_of([found])]
     if suffix == ".html":
         return _page_of_one(solution, found, series).encode()
     if not solution.candidates:
         return None
-    drawing = plots.draw(PLOTS, series)
+    drawing = plots.draw(plots.drawable(series), series)
     return drawing.png if suffix == ".png" else drawing.svg.encode()
 
 
@@ -80,7 +80,7 @@ def _page_of_one(solution: Solution, found: dict[str, Any], series: list[Series]
         "words": {}, "solution": found,
     }  # fmt: skip
     counts = {"total": 1, "solved": solved, "infeasible": 1 - solved, "failed": 0, "disagreeing": 0}
-    shown = PLOTS if solved else ()
+    shown = plots.drawable(series) if solved else ()
     drawn = [(plot.name, plot.title, plot.caption, plots.draw([plot], series).inline_svg) for plot in shown]
     return page.to_html(
         page.BatchReport(
@@ -108,17 +108,23 @@ def _first_only(found: dict[str, Any]) -> dict[str, Any]:
 
 
 def _series(lines: list[dict[str, Any]]) -> list[Series]:
-    """The candidates by target, for the first MOST_SERIES of them."""
-    by_target: dict[int | None, list[dict[str, Any]]] = {}
+    """The candidates by target and kind of model, for the first MOST_SERIES of them."""
+    by_label: dict[str, list[dict[str, Any]]] = {}
     for found in lines[:MOST_POINTS]:
         if found["status"] == "solved":
-            by_target.setdefault(found["solution"]["query"]["target_params"], []).append(found["solution"])
-    return [_of_target(target, solutions) for target, solutions in list(by_target.items())[:MOST_SERIES]]
+            by_label.setdefault(_label(found["solution"]["query"]), []).append(found["solution"])
+    return [_series_of(solutions) for solutions in list(by_label.values())[:MOST_SERIES]]
 
 
-def _of_target(target: int | None, solutions: list[dict[str, Any]]) -> Series:
+def _label(query: Mapping[str, Any]) -> str:
+    target, kind = query["target_params"], query["like"] or query["family"]
+    size = "what fits" if target is None else exact_count(target)
+    return size if kind == "diy" else f"{size} {kind}"
+
+
+def _series_of(solutions: list[dict[str, Any]]) -> Series:
     return Series(
-        label="what fits" if target is None else exact_count(target),
+        label=_label(solutions[0]["query"]),
         points=tuple(dict.fromkeys(point for solution in solutions for point in points(solution))),
         outlines=_outlines([Query.from_dict(solution["query"]) for solution in solutions]),
     )
@@ -134,10 +140,11 @@ def _outlines(queries: list[Query]) -> tuple[Outline, ...]:
 def points(solution: Mapping[str, Any]) -> Iterator[Point]:
     """The candidates of a solution's JSON in a picture."""
     for candidate in solution["candidates"]:
+        shape, memory = candidate.get("shape", candidate["config"]), candidate["memory"]
         yield Point(
-            layers=candidate["config"]["num_layers"],
-            hidden=candidate["config"]["hidden_size"],
+            layers=shape["num_layers"],
+            hidden=shape["hidden_size"],
             loss=candidate["score"]["predicted_loss"],
-            device_bytes=candidate["memory"]["device_bytes"],
+            device_bytes=memory["device_bytes"] if memory else None,
             first=candidate["rank"] == 1,
         )

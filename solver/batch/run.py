@@ -239,16 +239,17 @@ def _with_verifications(batch: Batch, key: str, answer: Answer) -> tuple[str, st
         return key, _body(key, answer)
     first, rest = answer.candidates[: batch.verify.each], answer.candidates[batch.verify.each :]
     notes: list[str] = []
-    built = tuple(_built(batch, candidate, notes) for candidate in first)
+    built = tuple(_built(batch, candidate, answer.query, notes) for candidate in first)
     return key, _body(key, replace(answer, candidates=(*built, *rest)), notes)
 
 
-def _built(batch: Batch, candidate: Candidate, notes: list[str]) -> Candidate:
+def _built(batch: Batch, candidate: Candidate, query: Query, notes: list[str]) -> Candidate:
     """The candidate with its verification; without, where it could not be made, and a note that says why."""
     from solver.verify.executors import LostError
+    from solver.verify.verification import with_builder
 
     try:
-        return replace(candidate, verification=batch.built.answer(candidate))
+        return replace(candidate, verification=with_builder(batch.built.answer(candidate), query))
     except (LostError, RequestError) as error:
         notes.append(f"rank {candidate.rank}: {error}")
         return candidate
@@ -273,7 +274,7 @@ def _verify_overall(batch: Batch, store: Store) -> None:
         batch.built.ask(solution.candidates[0])
     for key, solution in missing:
         notes: list[str] = []
-        first = _built(batch, solution.candidates[0], notes)
+        first = _built(batch, solution.candidates[0], solution.query, notes)
         store.add(key, _body(key, replace(solution, candidates=(first, *solution.candidates[1:])), notes))
 
 

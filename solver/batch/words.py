@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from typing import Any, get_args
 
 from solver.errors import QueryError, RequestError, did_you_mean, shown
+from solver.interop import Blueprint, like, preset_fields
+from solver.presets import find, find_published, nearest
 from solver.query import MAX_TOP, Prefer, Query
 from solver.recipe import MAX_GPUS, Attention, Checkpointing, Loss, Mode, Optimizer, Precision, Profile
 
@@ -63,6 +65,14 @@ def _micro_batch(word: str, value: Any) -> Any:
     return value if value == "max" else _whole(word, value)
 
 
+def _preset(word: str, value: Any) -> Blueprint:
+    """A spec may come from a stranger: what is on this machine stays unread."""
+    name = str(value)
+    if find(name) is None and find_published(name) is None:
+        raise QueryError(word, name, f"a spec names a preset, and no path is read; {nearest(name)}")
+    return like(name, values=preset_fields(name))
+
+
 def _truth(word: str, value: Any) -> bool:
     truths = {True: True, False: False, "true": True, "false": False}
     if value not in truths or (isinstance(value, int | float) and not isinstance(value, bool)):
@@ -102,6 +112,12 @@ WORDS: dict[str, Word] = {
     "head_dim": _text_word("Width of a head, likewise.", AXIS),
     "intermediate": _text_word("Width of the MLP, likewise.", AXIS),
     "vocab": _text_word("Vocabulary, likewise.", AXIS),
+    "family": _text_word("Another kind of model: llama, qwen3, gpt2.", {"type": "string", "minLength": 1}),
+    "like": Word(
+        meaning="The proportions of a preset: smollm2-135m. Never a path.",
+        read=_preset,
+        schema={"type": "string", "minLength": 1},
+    ),
     "untied": Word(meaning="A head of its own instead of the tied embedding.", read=_truth, schema=TRUTH),
     "mode": _one_of("Train, or generate.", Mode),
     "precision": _one_of("In Lightning's words.", Precision),
@@ -120,7 +136,7 @@ WORDS: dict[str, Word] = {
     "profile": _one_of("Whose model it is: diy, or hf for transformers'.", Profile),
 }
 
-ALTERNATIVES = (("vram", "gpu"), ("tokens", "tokens_per_param", "train_days", "flops"))
+ALTERNATIVES = (("vram", "gpu"), ("tokens", "tokens_per_param", "train_days", "flops"), ("family", "like"))
 """Words for one thing: an entry's own takes the place of the others among the defaults."""
 
 _ARGUMENTS = {"target_params": "target", "vram_bytes": "vram", "train_flops": "flops", "seq_len": "seq"}

@@ -77,6 +77,9 @@ def card_of_candidate(solution: Solution, rank: int, *, measured: float | None =
     if rank > len(solution.candidates):
         raise QueryError("rank", rank, f"the solve has {len(solution.candidates)} candidates")
     candidate = solution.candidates[rank - 1]
+    if not isinstance(candidate.config, DIYConfig) or candidate.memory is None:
+        known = "an explanation needs its memory and time, which are not known; take a family that DIYConfig expresses"
+        raise QueryError("family", solution.query.family, known)
     tokens = candidate.training.tokens if candidate.training else query.tokens_at(candidate.params["total"])
     return make_card(
         f"rank {rank}",

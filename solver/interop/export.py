@@ -9,6 +9,7 @@ from typing import Any, Literal
 from diymodel.config import DIYConfig
 from solver.counts import count
 from solver.errors import ExchangeError
+from solver.interop.blueprints import Config, HuggingFaceConfig
 from solver.interop.huggingface import ARCHITECTURES, model_type, to_huggingface
 
 Program = Literal["hf", "diy", "litgpt", "python"]
@@ -29,8 +30,9 @@ class Draft:
     """What the other program does not have, or wants to be told."""
 
 
-def draft(config: DIYConfig, program: Program, *, dtype: str = "float32") -> Draft:
-    """The files from which a program builds this config, with the same number of parameters.
+def draft(config: Config, program: Program, *, dtype: str = "float32") -> Draft:
+    """The files from which a program builds this config, with the same number of parameters. What is a config.json
+    already stays as it is.
 
     Args:
         program: hf (transformers), diy (our own JSON), litgpt, or python: a script that builds it with `diymodel`.
@@ -39,6 +41,11 @@ def draft(config: DIYConfig, program: Program, *, dtype: str = "float32") -> Dra
     Raises:
         ExchangeError: the program has no such model.
     """
+    if isinstance(config, HuggingFaceConfig):
+        if program != "hf":
+            complaint = f"is not expressed by DIYConfig, from which {program} is written; export it to hf"
+            raise ExchangeError("model_type", config.model_type, complaint)
+        return Draft(builds="AutoModelForCausalLM", files={"config.json": _json(config.to_dict())})
     if program == "hf":
         return Draft(
             builds=ARCHITECTURES[model_type(config)],

@@ -64,9 +64,26 @@ def load(source: str, *, rank: int = 1, values: Any = None) -> Loaded:
         ConfigError: it holds the fields of a config that no model can be built from.
         RequestError: a rank that the solve does not have.
     """
+    return loaded(source, load_values(source, rank=rank, values=values))
+
+
+def loaded(source: str, values: dict[str, Any]) -> Loaded:
+    """The config of these fields, of which `source` says where they stand. Raises as load does."""
+    return Loaded(config_of(source, values), tuple(left_out(values)) if is_huggingface(values) else ())
+
+
+def load_values(source: str, *, rank: int = 1, values: Any = None) -> dict[str, Any]:
+    """The JSON object of the config that `source` names: the fields of a DIYConfig, or of a Hugging Face config.
+    `values` as for load.
+
+    Raises:
+        InputFileError, RequestError: as for load. What the object holds is not checked yet.
+    """
     values = _values(source, values)
-    config = _one_config(source, values, rank)
-    return Loaded(config, tuple(left_out(values)) if is_huggingface(values) else ())
+    if _is_solution(values):
+        return _candidate(source, values, rank)
+    _refuse_rank(source, rank)
+    return values
 
 
 def load_architecture(source: str, *, rank: int = 1, values: Any = None) -> Architecture:
@@ -76,10 +93,9 @@ def load_architecture(source: str, *, rank: int = 1, values: Any = None) -> Arch
     Raises:
         InputFileError, ConfigError, RequestError: as for load.
     """
-    values = _values(source, values)
+    values = load_values(source, rank=rank, values=values)
     if not is_huggingface(values):
-        return architecture.of_config(_one_config(source, values, rank))
-    _refuse_rank(source, rank)
+        return architecture.of_config(config_of(source, values))
     return architecture.of_hugging_face(source, values)
 
 
@@ -93,7 +109,7 @@ def load_configs_to_rank(source: str, *, values: Any = None) -> list[ToRank]:
         ConfigError: an entry from which no model can be built, likewise.
     """
     if values is None and source != STDIN and not os.path.exists(source):
-        return [(_config(source, preset_fields(source)), None)]
+        return [(config_of(source, preset_fields(source)), None)]
     entries = _entries(source, _text(source)) if values is None else _entries_of(source, values)
     found = [_entry_to_rank(source, where, entry) for where, entry in entries]
     if not found:
@@ -223,7 +239,7 @@ def _entries(source: str, text: str) -> Iterator[tuple[str, Any]]:
 def _entries_of(source: str, values: Any) -> Iterator[tuple[str, Any]]:
     if isinstance(values, dict) and _is_solution(values):
         for index in range(len(_candidates(source, values))):
-            yield f"index {index}", _candidate(source, values, index + 1).to_dict()
+            yield f"index {index}", _candidate(source, values, index + 1)
         return
     for index, value in enumerate(values if isinstance(values, list) else [values]):
         yield f"index {index}", value
@@ -232,19 +248,12 @@ def _entries_of(source: str, values: Any) -> Iterator[tuple[str, Any]]:
 # From values to configs
 
 
-def _one_config(source: str, values: dict[str, Any], rank: int) -> DIYConfig:
-    if _is_solution(values):
-        return _candidate(source, values, rank)
-    _refuse_rank(source, rank)
-    return _config(source, values)
-
-
 def _entry_to_rank(source: str, where: str, entry: Any) -> ToRank:
     if not isinstance(entry, dict):
         complaint = f"{where} is {_kind(entry)}; each entry is a JSON object of DIYConfig fields"
         raise InputFileError("file", source, complaint)
     tokens = entry.get("tokens")
-    config = _config(source, {name: value for name, value in entry.items() if name != "tokens"}, where)
+    config = config_of(source, {name: value for name, value in entry.items() if name != "tokens"}, where)
     if tokens is None:
         return config, None
     if isinstance(tokens, bool) or not isinstance(tokens, int | str):
@@ -256,7 +265,7 @@ def _entry_to_rank(source: str, where: str, entry: Any) -> ToRank:
         raise InputFileError("file", source, f"{where} has {error}") from None
 
 
-def _config(source: str, values: dict[str, Any], where: str = "") -> DIYConfig:
+def config_of(source: str, values: dict[str, Any], where: str = "") -> DIYConfig:
     """The config of these fields. `where` says which of the source's entries they are."""
     if "schema" in values:
         complaint = f"is the JSON of another command ({shown(values['schema'])}); {WANTED}"
@@ -289,15 +298,15 @@ def _candidates(source: str, values: dict[str, Any]) -> list[dict[str, Any]]:
     return candidates
 
 
-def _candidate(source: str, values: dict[str, Any], rank: int) -> DIYConfig:
-    """The config at a rank, counted from 1 in the order of the file."""
+def _candidate(source: str, values: dict[str, Any], rank: int) -> dict[str, Any]:
+    """The fields of the config at a rank, counted from 1 in the order of the file."""
     candidates = _candidates(source, values)
     if not 1 <= rank <= len(candidates):
         raise RequestError("rank", rank, f"{source} holds {len(candidates)} candidates; write 1 to {len(candidates)}")
     config = candidates[rank - 1].get("config")
     if not isinstance(config, dict):
         raise InputFileError("file", source, f"is the JSON of a solve, but candidate {rank} has no config")
-    return _config(source, config, f"candidate {rank}")
+    return config
 
 
 def _kind(value: object) -> str:

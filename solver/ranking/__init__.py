@@ -3,7 +3,7 @@
 from solver.ranking.preference import Preference, preference
 from solver.ranking.score import Score
 from solver.ranking.speed import relative_step_time
-from solver.ranking.terms import MEANINGS
+from solver.ranking.terms import MEANINGS, meaning
 from solver.ranking.total import evaluate, scores
 
-__all__ = ["MEANINGS", "Preference", "Score", "evaluate", "preference", "relative_step_time", "scores"]
+__all__ = ["MEANINGS", "Preference", "Score", "evaluate", "meaning", "preference", "relative_step_time", "scores"]

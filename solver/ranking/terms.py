@@ -13,12 +13,14 @@ from typing import Any
 
 import numpy as np
 
+from solver import counts
 from solver.ranking import law
 from solver.ranking.law import Coefficients, Number
 
-MLP_OPTIMUM = 8 / 3
-"""intermediate_size / hidden_size that costs nothing: MobileLLM's own, and Llama's. Published optima lie at 1 to 3
-(Petty et al. 2023, arXiv:2310.19956: 1.3 at 41M params, 2.7 at 134M)."""
+MLP_OPTIMUM = 8
+"""MLP weights / hidden_size^2 that cost nothing. In a gated MLP that is intermediate = 8/3 hidden, MobileLLM's own and
+Llama's; published optima lie at 1 to 3 (Petty et al. 2023, arXiv:2310.19956: 1.3 at 41M params, 2.7 at 134M). In a
+plain one it is 4 hidden, GPT-2's: that the same weights are as good there is an assumption."""
 
 MLP_CURVATURE = 0.02
 """Nats per squared log of the distance from the optimum. Assumption, of the size that Bian et al. 2025
@@ -50,10 +52,21 @@ MEANINGS = {
 }
 """What each term is, and whose evidence it rests on."""
 
+_OF_A_PLAIN_MLP = (
+    "distance of intermediate/hidden from 4, GPT-2's; that it is as good as 8/3 with a gate is an assumption"
+)
+
+
+def meaning(term: str, shape: Any) -> str:
+    """What a term is in a shape."""
+    is_plain = term == "mlp_share" and counts.family_of(shape).mlp_matrices == 2
+    return _OF_A_PLAIN_MLP if is_plain else MEANINGS[term]
+
 
 def mlp_share(shape: Any) -> Number:
     """Quadratic in ln(f/h) around MLP_OPTIMUM."""
-    return MLP_CURVATURE * np.log(shape.intermediate_size / (MLP_OPTIMUM * shape.hidden_size)) ** 2
+    optimum = MLP_OPTIMUM / counts.family_of(shape).mlp_matrices
+    return MLP_CURVATURE * np.log(shape.intermediate_size / (optimum * shape.hidden_size)) ** 2
 
 
 def kv_heads(shape: Any, coefficients: Coefficients | None = None) -> Number:

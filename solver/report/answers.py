@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from solver.card import Card, Comparison
     from solver.devices import Device
     from solver.families import Architecture
+    from solver.interop.blueprints import Config
     from solver.memory.budget import MemoryReport
     from solver.presets import Preset, PublishedModel
     from solver.ranking.score import Score
@@ -152,7 +153,7 @@ class ExportAnswer:
     program: str
     builds: str
     """What the other program makes of the files."""
-    config: DIYConfig
+    config: Config
     params: dict[str, int]
     files: dict[str, int]
     """path -> bytes, of what was written."""

@@ -146,6 +146,12 @@ def look_up(value: Any, path: str) -> Any:
     return value
 
 
+def placed(row: Any, path: str) -> str:
+    """The path at which a figure stands in this row: a config.json has its dimensions in `shape`."""
+    own = path.replace("config.", "shape.")
+    return path if look_up(row, own) is None else own
+
+
 def shown(value: Any, kind: str) -> str:
     """A value as the page shows it."""
     return NONE if value is None or value == "" or value == [] else str(_FORMATS[kind](value))
@@ -154,7 +160,11 @@ def shown(value: Any, kind: str) -> str:
 def seen(figures: Sequence[Figure], rows: Iterable[Any]) -> list[Figure]:
     """The columns that have something to say in any row."""
     rows = list(rows)
-    return [figure for figure in figures if any(look_up(row, figure.path) not in (None, "", []) for row in rows)]
+    return [figure for figure in figures if any(_at(row, figure) not in (None, "", []) for row in rows)]
+
+
+def _at(row: Any, figure: Figure) -> Any:
+    return look_up(row, placed(row, figure.path))
 
 
 def to_html(report: BatchReport) -> str:
@@ -167,7 +177,7 @@ def to_html(report: BatchReport) -> str:
         loader=PackageLoader("solver.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True,
     )  # fmt: skip
-    environment.filters |= {"at": look_up, "shown": shown, "plain": _plain}
+    environment.filters |= {"at": look_up, "placed": placed, "shown": shown, "plain": _plain}
     page = environment.get_template("batch.html.j2")
     tables = {"SUMMARY": SUMMARY, "CANDIDATE": CANDIDATE, "VERIFIED": VERIFIED, "NEAREST": NEAREST}
     return page.render(report=report, seen=seen, style=STYLE, CARDS=CARDS, **tables).strip() + "\n"
@@ -184,7 +194,7 @@ def summary_grid(report: BatchReport) -> Grid:
     """The summary as text."""
     figures = seen(SUMMARY, report.lines)
     columns = tuple(Column(figure.title, "number" if figure.numeric else "text") for figure in figures)
-    rows = [tuple(shown(look_up(line, figure.path), figure.kind) for figure in figures) for line in report.lines]
+    rows = [tuple(shown(_at(line, figure), figure.kind) for figure in figures) for line in report.lines]
     return Grid("", columns, tuple(rows))
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import singledispatch
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from diymodel.config import DIYConfig
 from solver.compute.plan import Training
@@ -29,6 +29,9 @@ from solver.report.answers import (
 )
 from solver.solution import Candidate, Explanation, NearMiss, Reading, Relaxation, Solution, Status, Verification
 from solver.units import GIB, exact_count, short_bytes, short_count
+
+if TYPE_CHECKING:
+    from solver.interop.blueprints import Config
 
 NONE = "-"
 """What stands where there is nothing."""
@@ -88,13 +91,24 @@ def _solution(answer: Solution) -> Page:
     if answer.status is Status.INFEASIBLE:
         blocks += [answer.message, *_nearest(answer)]
     else:
-        blocks += [_candidates(answer), f"Memory is predicted. {_days_line(answer)}{IN_NATS}"]
+        said = f"{_what_is_predicted(answer.query)} {_days_line(answer)}{IN_NATS}"
+        blocks += [_candidates(answer), said]
         blocks += [f"{answer.caution}."] if answer.caution else []
         blocks += [f"Binding constraint: {answer.binding}."] if answer.binding else []
         blocks += _verifications(answer.candidates)
     if answer.explanation:
         blocks += _explanation(answer.explanation)
     return [*blocks, _stats_line(answer)]
+
+
+def _what_is_predicted(query: Query) -> str:
+    if not query.is_foreign:
+        return "Memory is predicted."
+    kind = f"this {query.family}" if query.like else query.family
+    return (
+        f"Of {kind} neither memory nor step time is known. Its loss is that of a gated decoder of the same layers, "
+        "width and size: an assumption, and what else it has is not scored."
+    )
 
 
 def _days_line(answer: Solution) -> str:
@@ -124,6 +138,7 @@ def _query_line(query: Query) -> str:
         wanted.append(f"{query.tokens_per_param:g} tokens a parameter")
     else:
         wanted.append(f"{exact_count(query.tokens or DEFAULT_TOKENS)} tokens")
+    wanted += _kind_words(query)
     for name, word in OPTIONS.items():
         axis = query.axis(name)
         if axis is not None:
@@ -135,7 +150,19 @@ def _query_line(query: Query) -> str:
     return f"Query: {', '.join(wanted)}"
 
 
+def _kind_words(query: Query) -> list[str]:
+    """The family or the model, and what of it is kept and not overridden."""
+    blueprint = query.blueprint
+    if blueprint is None:
+        return []
+    kept = blueprint.options() + [words for name, words in blueprint.kept().items() if query.axis(name) is None]
+    kind = f"family {blueprint.family}" if blueprint.like is None else f"like {blueprint.like}"
+    return [f"{kind} ({', '.join(kept)})" if kept else kind]
+
+
 def _query_recipe(query: Query) -> str:
+    if query.is_foreign:
+        return f"sequences of {query.recipe.seq_len:,} tokens"
     return recipe_line(query.recipe, "as many sequences as fit" if query.largest_micro_batch else "")
 
 
@@ -197,19 +224,20 @@ def _candidates(answer: Solution) -> Grid:
 
 
 def _candidate_cells(candidate: Candidate, own_batch: bool) -> list[str]:
+    memory = candidate.memory
     return [
         _rank(candidate.rank, candidate.score.tie),
         *_shape_cells(candidate.config),
         short_count(candidate.params["total"]),
         NONE if candidate.target_error is None else f"{100 * candidate.target_error:+.2f}%",
-        str(candidate.memory.recipe.micro_batch) if own_batch else NONE,
-        gib(candidate.memory.peak_bytes),
-        gib(candidate.memory.device_bytes),
-        candidate.memory.verdict or NONE,
+        str(memory.recipe.micro_batch) if memory and own_batch else NONE,
+        gib(memory.peak_bytes) if memory else NONE,
+        gib(memory.device_bytes) if memory else NONE,
+        (memory.verdict if memory else None) or NONE,
         *_run_cells(candidate.training),
         f"{candidate.score.predicted_loss:.4f}",
         f"{candidate.score.total:.4f}",
-        f"{candidate.relative_step_time:.2f}",
+        _number(candidate.relative_step_time, ".2f"),
         "yes" if candidate.pareto else NONE,
     ]
 
@@ -237,7 +265,8 @@ def _nearest(answer: Solution) -> Page:
 
 
 def _miss_cells(miss: NearMiss) -> list[str]:
-    return [*_shape_cells(miss.config), short_count(miss.params), gib(miss.device_bytes), "; ".join(miss.breaks)]
+    device = NONE if miss.device_bytes is None else gib(miss.device_bytes)
+    return [*_shape_cells(miss.config), short_count(miss.params), device, "; ".join(miss.breaks)]
 
 
 def _stats_line(answer: Solution) -> str:
@@ -318,8 +347,8 @@ def _verification_cells(verification: Verification) -> list[str]:
     measured = verification.measured or {}
     return [
         verification.device,
-        f"{verification.params['counted']:,}",
-        "count ok" if verification.params["equal"] else "differs",
+        _number(verification.params["counted"], ","),
+        {True: "count ok", False: "differs", None: NONE}[verification.params["equal"]],
         {True: "finite", False: "not finite", None: NONE}[verification.forward_finite],
         _number(verification.loss, ".2f"),
         _peak(verification.simulated or {}),
@@ -443,17 +472,22 @@ def _verdict_line(report: MemoryReport) -> str:
     )
 
 
-def shape_line(config: DIYConfig) -> str:
+def shape_line(config: Config) -> str:
     """A config in one line."""
+    if not isinstance(config, DIYConfig):
+        return f"{config.model_type}, {_sizes(config, bool(config.family.tie_embeddings))}"
     more = [word for word, on in (("qkv bias", config.qkv_bias), ("qk norm", config.qk_norm)) if on]
     more += [] if config.final_norm else ["no final norm"]
+    return ", ".join([_sizes(config, config.tie_embeddings), *more])
+
+
+def _sizes(config: Config, is_tied: bool) -> str:
     return ", ".join(
         [
             f"{config.num_layers} layers of {config.hidden_size}",
             f"heads {config.num_heads}/{config.num_kv_heads} of {config.head_dim}",
             f"intermediate {config.intermediate_size}",
-            f"vocab {config.vocab_size} {'tied' if config.tie_embeddings else 'untied'}",
-            *more,
+            f"vocab {config.vocab_size} {'tied' if is_tied else 'untied'}",
         ]
     )
 

@@ -59,7 +59,8 @@ class Point:
     layers: int
     hidden: int
     loss: float
-    device_bytes: int
+    device_bytes: int | None
+    """None where memory is not known."""
     first: bool
     """True for the first of its answer."""
 
@@ -88,15 +89,13 @@ class Plot:
 def _loss_memory(axes: Any, series: Sequence[Series]) -> None:
     for index, one in enumerate(series):
         color, marker = _look(index)
-        rest, first = _split(one)
-        axes.plot([p.device_bytes / GIB for p in rest], [p.loss for p in rest], marker, color=color, ms=4, alpha=0.45)
-        axes.plot(
-            [p.device_bytes / GIB for p in first], [p.loss for p in first], marker, color=color, ms=8, label=one.label
-        )
-    front = _front([point for one in series for point in one.points])
+        rest, first = map(_by_memory, _split(one))
+        axes.plot([gib for gib, _ in rest], [loss for _, loss in rest], marker, color=color, ms=4, alpha=0.45)
+        axes.plot([gib for gib, _ in first], [loss for _, loss in first], marker, color=color, ms=8, label=one.label)
+    front = _front(_by_memory([point for one in series for point in one.points]))
     axes.plot(
-        [p.device_bytes / GIB for p in front], [p.loss for p in front], drawstyle="steps-post", color=QUIET, lw=1,
-        zorder=0, label="Pareto front",
+        [gib for gib, _ in front], [loss for _, loss in front], drawstyle="steps-post", color=QUIET, lw=1, zorder=0,
+        label="Pareto front",
     )  # fmt: skip
     axes.set(xlabel="device memory, GiB", ylabel="predicted loss, nats a token")
     axes.ticklabel_format(useOffset=False, style="plain")
@@ -151,6 +150,12 @@ PLOTS = (
         draw=_loss_depth,
     ),
 )
+
+
+def drawable(series: Sequence[Series]) -> tuple[Plot, ...]:
+    """The pictures that these can be drawn in: where no memory is known, none by memory."""
+    is_known = any(point.device_bytes is not None for one in series for point in one.points)
+    return tuple(plot for plot in PLOTS if is_known or plot.draw is not _loss_memory)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -224,12 +229,17 @@ def _split(series: Series) -> tuple[list[Point], list[Point]]:
     return [p for p in series.points if not p.first], [p for p in series.points if p.first]
 
 
-def _front(points: Sequence[Point]) -> list[Point]:
+def _by_memory(points: Sequence[Point]) -> list[tuple[float, float]]:
+    """(GiB, loss) of the points whose memory is known."""
+    return [(point.device_bytes / GIB, point.loss) for point in points if point.device_bytes is not None]
+
+
+def _front(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
     """The points that no other has less memory and less loss than, by memory."""
-    front: list[Point] = []
-    for point in sorted(points, key=lambda p: (p.device_bytes, p.loss)):
-        if not front or point.loss < front[-1].loss:
-            front.append(point)
+    front: list[tuple[float, float]] = []
+    for memory, loss in sorted(points):
+        if not front or loss < front[-1][1]:
+            front.append((memory, loss))
     return front
 
 

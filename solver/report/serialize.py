@@ -23,7 +23,7 @@ from solver.report.answers import (
     VerifyAnswer,
 )
 from solver.report.layout import Grid, Page
-from solver.solution import Row, Solution, training_row
+from solver.solution import Row, Solution, config_row, training_row
 
 
 def to_json(answer: Answer) -> str:
@@ -70,7 +70,7 @@ def records(answer: Answer) -> Sequence[Row]:
 @records.register(Solution)
 def _solution(answer: Solution) -> Sequence[Row]:
     return answer.rows() or [
-        {**miss.config.to_dict(), "params_total": miss.params, "device_bytes": miss.device_bytes,
+        {**config_row(miss.config), "params_total": miss.params, "device_bytes": miss.device_bytes,
          "breaks": "; ".join(miss.breaks)}
         for miss in answer.nearest
     ]  # fmt: skip

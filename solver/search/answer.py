@@ -7,7 +7,7 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import replace
 from functools import partial
 from types import SimpleNamespace
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +29,9 @@ from solver.search.order import preferred, regime, spends
 from solver.search.passes import search
 from solver.solution import Binding, Candidate, Solution, Stats, Status
 from solver.units import short_bytes
+
+if TYPE_CHECKING:
+    from solver.interop.blueprints import Config
 
 V = TypeVar("V")
 
@@ -98,17 +101,10 @@ def _candidates(shapes: Shapes, query: Query, known: Known | None) -> tuple[Cand
     scored = regime(shapes, query)
     scores = ranking.scores(shapes, **scored, preferred=preferred(shapes, query))
     configs = [shapes.config(row) for row in range(len(shapes))]
-    report = known.report if known else memory.report
-    reports = [report(config, _recipe(config, query), query.vram_bytes) for config in configs]
     recall = known.recall if known else _made
-    times = np.array([
-        recall(("seconds", config, own.recipe), partial(_seconds_per_token, config, own))
-        for config, own in zip(configs, reports, strict=True)
-    ])  # fmt: skip
-    peaks = np.array([report.peak_bytes for report in reports], dtype=np.float64)
-    front = _front(np.stack([total(ranking.evaluate(shapes, **scored)), times, peaks], axis=1))
+    costs = _costs(configs, total(ranking.evaluate(shapes, **scored)), query, known)
     candidates = []
-    for row, (config, own, score) in enumerate(zip(configs, reports, scores, strict=True)):
+    for row, (config, cost, score) in enumerate(zip(configs, costs, scores, strict=True)):
         params = dict(recall(("params", config), partial(counts.count, config)))
         target = query.target_params
         candidates.append(
@@ -117,11 +113,11 @@ def _candidates(shapes: Shapes, query: Query, known: Known | None) -> tuple[Cand
                 config=config,
                 params=params,
                 target_error=None if target is None else (params["total"] - target) / target,
-                memory=own,
+                memory=cost.memory,
                 score=score,
-                relative_step_time=float(times[row] / times[0]),
-                pareto=bool(front[row]),
-                training=_training(config, own.recipe, query, recall),
+                relative_step_time=cost.relative_step_time,
+                pareto=cost.pareto,
+                training=cost.training,
             )
         )
     return tuple(candidates)
@@ -130,6 +126,38 @@ def _candidates(shapes: Shapes, query: Query, known: Known | None) -> tuple[Cand
 def _made(key: Hashable, make: Callable[[], V]) -> V:
     """What `Known.recall` is where nothing is remembered."""
     return make()
+
+
+class _Cost(NamedTuple):
+    """What a candidate costs; None where it is not known."""
+
+    memory: MemoryReport | None = None
+    relative_step_time: float | None = None
+    pareto: bool | None = None
+    training: Training | None = None
+
+
+def _costs(configs: list[Config], quality: Floats, query: Query, known: Known | None) -> list[_Cost]:
+    if query.is_foreign:
+        return [_Cost()] * len(configs)
+    ours = [config for config in configs if isinstance(config, DIYConfig)]
+    report, recall = (known.report, known.recall) if known else (memory.report, _made)
+    reports = [report(config, _recipe(config, query), query.vram_bytes) for config in ours]
+    times = np.array([
+        recall(("seconds", config, own.recipe), partial(_seconds_per_token, config, own))
+        for config, own in zip(ours, reports, strict=True)
+    ])  # fmt: skip
+    peaks = np.array([report.peak_bytes for report in reports], dtype=np.float64)
+    front = _front(np.stack([quality, times, peaks], axis=1))
+    return [
+        _Cost(
+            memory=own,
+            relative_step_time=float(times[row] / times[0]),
+            pareto=bool(front[row]),
+            training=_training(config, own.recipe, query, recall),
+        )
+        for row, (config, own) in enumerate(zip(ours, reports, strict=True))
+    ]
 
 
 def _training(config: DIYConfig, recipe: Recipe, query: Query, recall: Callable[..., Any]) -> Training | None:

@@ -26,9 +26,9 @@ class Band:
     params: Floats
     predicted_loss: Floats
     score: Floats
-    peak_bytes: Floats
-    step_time: Floats
-    """Relative to the first."""
+    peak_bytes: Floats | None
+    step_time: Floats | None
+    """Relative to the first. Both are None for a family whose memory and time are not known."""
 
     def to_dict(self) -> dict[str, Any]:
         """Columns of equal length."""
@@ -42,8 +42,8 @@ class Band:
             "params": self.params.tolist(),
             "predicted_loss": np.round(self.predicted_loss, 6).tolist(),
             "score": np.round(self.score, 6).tolist(),
-            "peak_bytes": self.peak_bytes.tolist(),
-            "relative_step_time": np.round(self.step_time, 4).tolist(),
+            "peak_bytes": None if self.peak_bytes is None else self.peak_bytes.tolist(),
+            "relative_step_time": None if self.step_time is None else np.round(self.step_time, 4).tolist(),
         }
 
 
@@ -55,12 +55,12 @@ def band(query: Query, known: Known | None = None) -> Band:
     grid = known.lattice(query) if known else lattice(query)
     shapes = search(grid, query, known).best
     by_term = terms(shapes, query)
-    times = step_time(shapes, query)
+    times = None if query.is_foreign else step_time(shapes, query)
     return Band(
         shapes=shapes,
         params=counts.total(shapes),
         predicted_loss=by_term["predicted_loss"],
         score=total(by_term),
-        peak_bytes=memory.peak_bytes(shapes, query.recipe),
-        step_time=times / times[:1],
+        peak_bytes=None if query.is_foreign else memory.peak_bytes(shapes, query.recipe),
+        step_time=None if times is None else times / times[:1],
     )

@@ -11,14 +11,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
-from diymodel.config import DIYConfig
 from solver.lattice import HIDDEN, INTERMEDIATE_STEP, LAYERS, Lattice, Shapes
 from solver.query import LIMITS, OPTIONS, Axis, Query
 from solver.search.known import Known
 from solver.search.order import totals
 from solver.search.passes import Found, fits, winner
 from solver.solution import Binding
+
+if TYPE_CHECKING:
+    from solver.interop.blueprints import Config
 
 BINDS = 1e-4
 """Nats below which it does not matter what a constraint keeps out: the last decimal that the tables show."""
@@ -48,7 +51,7 @@ def binding(grid: Lattice, query: Query, found: Found, known: Known | None = Non
 
 
 def _loosened(
-    grid: Lattice, query: Query, found: Found, config: DIYConfig, known: Known | None
+    grid: Lattice, query: Query, found: Found, config: Config, known: Known | None
 ) -> Iterator[tuple[str, str, float]]:
     """(constraint, change, total of the best shape that it would admit)."""
     if query.target_params is None:
@@ -63,7 +66,7 @@ def _loosened(
             yield "tolerance", f"tolerance {100 * wider.tolerance:g} %", best[1]
     for name, word in OPTIONS.items():
         given = query.axis(name) is not None
-        if name == "vocab_size" or not (given or _is_at_the_end(name, config)):
+        if name == "vocab_size" or not (given or _is_at_the_end(name, config, query)):
             continue
         if best := winner(_around(query, name, config), known):
             yield word if given else "lattice", f"{word} {getattr(best[0], name)}", best[1]
@@ -74,7 +77,7 @@ def twice_the_tolerance(query: Query) -> Query:
     return replace(query, tolerance=min(max(2 * query.tolerance, 0.001), 0.999))
 
 
-def _larger(grid: Lattice, config: DIYConfig, rows: Shapes) -> Iterator[tuple[str, Shapes]]:
+def _larger(grid: Lattice, config: Config, rows: Shapes) -> Iterator[tuple[str, Shapes]]:
     """The first row with one more admissible layer, or a wider MLP."""
     first = rows.take([0])
     deeper = grid.layers[grid.layers > config.num_layers][:1]
@@ -83,14 +86,14 @@ def _larger(grid: Lattice, config: DIYConfig, rows: Shapes) -> Iterator[tuple[st
     yield "intermediate_size", replace(first, intermediate_size=first.intermediate_size + INTERMEDIATE_STEP)
 
 
-def _around(query: Query, name: str, config: DIYConfig) -> Query:
+def _around(query: Query, name: str, config: Config) -> Query:
     """The query with one dimension at the values around the config's, and only the widths around its own."""
     width = query.hidden_size or _near("hidden_size", config, HIDDEN.stop)
     axis = _near(name, config, LIMITS[name]) if name in STEPS else None  # heads and head dims are few: all of them
     return replace(query, **{"hidden_size": width, name: axis})  # type: ignore[arg-type]
 
 
-def _near(name: str, config: DIYConfig, most: int) -> Axis:
+def _near(name: str, config: Config, most: int) -> Axis:
     """The grid's values within AROUND of the config's, at least one beyond it, and its own; none above `most`."""
     value, step = getattr(config, name), STEPS[name]
     lowest, highest = (round(factor * value / step) * step for factor in AROUND)
@@ -98,9 +101,11 @@ def _near(name: str, config: DIYConfig, most: int) -> Axis:
     return tuple(sorted({value, *(near for near in values if near <= most)}))
 
 
-def _is_at_the_end(name: str, config: DIYConfig) -> bool:
+def _is_at_the_end(name: str, config: Config, query: Query) -> bool:
     """True at an end of the default lattice beyond which there are shapes."""
     if name == "intermediate_size":
+        if query.blueprint and query.blueprint.intermediate_per_hidden:
+            return False  # kept, and no end of a lattice
         f, step = config.intermediate_size, INTERMEDIATE_STEP
         return f - step < 2 * config.hidden_size or 2 * (f + step) > 9 * config.hidden_size
     ends = {"num_layers": LAYERS.stop, "hidden_size": HIDDEN.stop}

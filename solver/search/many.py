@@ -70,7 +70,8 @@ def answer_together(queries: Iterable[Query]) -> Iterator[Answer]:
 
 def kin(query: Query) -> Hashable:
     """Equal for queries that share most of their work."""
-    return (query.target_params, query.tolerance, query.recipe, query.hidden_size, query.num_layers, query.vocab_size)
+    size = (query.target_params, query.tolerance, query.recipe, query.hidden_size, query.num_layers, query.vocab_size)
+    return (*size, query.blueprint)
 
 
 def cores() -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from diymodel.config import DIYConfig
 from solver import counts, memory
 from solver.lattice import Lattice
@@ -11,6 +13,9 @@ from solver.search.order import first_of_each_width_and_depth
 from solver.search.passes import Found, largest_that_fits
 from solver.solution import NearMiss, Solution, Stats, Status
 from solver.units import band, short_bytes, short_count
+
+if TYPE_CHECKING:
+    from solver.interop.blueprints import Config
 
 NEAREST = 3
 """Near misses of each kind that an infeasible answer names."""
@@ -35,9 +40,11 @@ def infeasible(grid: Lattice, query: Query, stats: Stats, found: Found, known: K
     )
 
 
-def _near_miss(config: DIYConfig, query: Query) -> NearMiss:
+def _near_miss(config: Config, query: Query) -> NearMiss:
     params = counts.count(config)["total"]
-    needed = memory.device_bytes(memory.allocated_bytes(config, query.recipe))
+    needed = None
+    if isinstance(config, DIYConfig):
+        needed = int(memory.device_bytes(memory.allocated_bytes(config, query.recipe)))
     breaks = []
     if query.target_params:
         low, high = band(query.target_params, query.tolerance)
@@ -46,7 +53,7 @@ def _near_miss(config: DIYConfig, query: Query) -> NearMiss:
             breaks.append(
                 f"target: {short_count(params)} params, {error:+.3g} % (tolerance {100 * query.tolerance:g} %)"
             )
-    if query.vram_bytes and needed > query.vram_bytes:
+    if query.vram_bytes and needed is not None and needed > query.vram_bytes:
         over = short_bytes(needed - query.vram_bytes)
         breaks.append(f"vram: needs {short_bytes(needed)} on the device, {over} more than the budget")
     return NearMiss(config=config, params=params, device_bytes=needed, breaks=tuple(breaks))
@@ -57,8 +64,7 @@ def _message(query: Query, stats: Stats, found: Found, fits: int | None) -> str:
         low, high = band(query.target_params or 0, query.tolerance)
         return f"none of the {stats.lattice:,} admissible shapes has {low:,} to {high:,} params"
     of_this_size = "shapes of this size" if query.target_params else "admissible shapes"
-    smallest = found.smallest.config(0)
-    needed = memory.device_bytes(memory.allocated_bytes(smallest, query.recipe))
+    needed = int(memory.device_bytes(memory.allocated_bytes(found.smallest, query.recipe))[0])
     text = (
         f"none of the {stats.in_band:,} {of_this_size} fits {short_bytes(query.vram_bytes or 0)}: "
         f"the least that one needs is {short_bytes(needed)}"
@@ -71,6 +77,8 @@ def _what_would_fit(query: Query, found: Found) -> str:
     """The first change of the recipe that makes the best-ranked shape of this size fit, as the end of a sentence."""
     if not query.vram_bytes or not len(found.too_large):
         return ""
-    report = memory.report(found.too_large.config(0), query.recipe, query.vram_bytes)
+    config = found.too_large.config(0)
+    assert isinstance(config, DIYConfig)  # a budget is refused for any other
+    report = memory.report(config, query.recipe, query.vram_bytes)
     enough = [remedy.change for remedy in report.remedies if remedy.fits and remedy.change.startswith("--")]
     return f"; the best-ranked one would fit with {enough[0]}" if enough else ""

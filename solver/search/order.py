@@ -138,7 +138,7 @@ def _keys(shapes: Shapes, sums: Floats, query: Query) -> list[Any]:
     """The keys of the order, first key first."""
     return [
         sums,
-        step_time(shapes, query),
+        np.zeros(len(shapes)) if query.is_foreign else step_time(shapes, query),
         np.abs(counts.total(shapes) - (query.target_params or 0)) if query.target_params else np.zeros(len(shapes)),
         shapes.num_layers,
         shapes.hidden_size,

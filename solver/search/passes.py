@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,11 +12,15 @@ from numpy.typing import NDArray
 from diymodel.config import DIYConfig
 from solver import counts, memory
 from solver.errors import QueryError
+from solver.families import Dimensions
 from solver.lattice import Ints, Lattice, Shapes, lattice
-from solver.query import Query
+from solver.query import OPTIONS, Query
 from solver.search.known import Block, Known
 from solver.search.order import best, lower_bounds, totals, with_layers
 from solver.units import band
+
+if TYPE_CHECKING:
+    from solver.interop.blueprints import Config
 
 BOUND_SLACK = 1e-8
 """Nats by which the rounding of a total may hide a row that is as good as the last one kept."""
@@ -47,7 +52,7 @@ def search(grid: Lattice, query: Query, known: Known | None = None) -> Found:
     return _with_target(grid, query, known) if query.target_params else _without_target(grid, query)
 
 
-def winner(query: Query, known: Known | None = None) -> tuple[DIYConfig, float] | None:
+def winner(query: Query, known: Known | None = None) -> tuple[Config, float] | None:
     """The first row of a query and its total. None where nothing satisfies it, nor can: constraints that were loosened
     one by one may contradict each other, or reach beyond the arithmetic."""
     query = replace(query, top=1)
@@ -252,19 +257,16 @@ def least_memory(shapes: Shapes, query: Query) -> Shapes:
 def _check_arithmetic(grid: Lattice, query: Query) -> None:
     """The largest shape of the lattice, in Python's ints, must stay within what int64 columns can hold."""
     columns = grid.columns
-    heads = int(columns.num_heads.max())
-    corner = DIYConfig(
-        vocab_size=int(columns.vocab_size.max()),
-        hidden_size=int(columns.hidden_size.max()),
-        num_layers=int(grid.layers[-1]),
-        num_heads=heads,
-        num_kv_heads=heads,
-        head_dim=int(columns.head_dim.max()),
-        intermediate_size=int((columns.intermediate_size + grid.widths * grid.steps).max()),
-        max_seq_len=query.recipe.seq_len,
-        tie_embeddings=query.tie_embeddings,
-    )
-    if memory.peak_bytes(corner, query.recipe) >= 2**60:
+    corner: dict[str, Any] = {name: int(getattr(columns, name).max()) for name in OPTIONS}
+    corner["num_kv_heads"], corner["num_layers"] = corner["num_heads"], int(grid.layers[-1])
+    corner["intermediate_size"] = int((columns.intermediate_size + grid.widths * grid.steps).max())
+    if columns.family is not None:
+        if counts.total(Dimensions(**corner), columns.family) >= 2**60:
+            allowed = "the largest admissible shape would have more than 10^18 params; bound it"
+            raise QueryError("hidden", corner["hidden_size"], allowed)
+        return
+    largest = DIYConfig(**corner, max_seq_len=query.recipe.seq_len, tie_embeddings=columns.tie_embeddings)
+    if memory.peak_bytes(largest, query.recipe) >= 2**60:
         raise QueryError(
             "seq",
             query.recipe.seq_len,

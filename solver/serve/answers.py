@@ -24,7 +24,16 @@ from solver.batch.store import key_of, line
 from solver.errors import InputFileError, RequestError
 from solver.explain import explain
 from solver.families import Architecture
-from solver.interop import draft, load_architecture, load_config, load_configs_to_rank, preset_fields
+from solver.interop import (
+    Blueprint,
+    draft,
+    like,
+    load_any,
+    load_architecture,
+    load_config,
+    load_configs_to_rank,
+    preset_fields,
+)
 from solver.presets import nearest
 from solver.query import OPTIONS, Query
 from solver.recipe import Recipe
@@ -92,6 +101,8 @@ def _band(body: Any, bounds: Bounds, known: Known) -> dict[str, Any]:
 
 
 def _query(given: dict[str, Any], bounds: Bounds) -> Query:
+    if "like" in given:
+        given["like"] = _blueprint(given["like"])
     query = Query.parse(**given)
     require_lattice(query, bounds)
     return query
@@ -144,7 +155,8 @@ def _export(body: Any, bounds: Bounds, known: Known) -> dict[str, Any]:
     """The files of an export as texts: the service writes none."""
     given = words.read(body, words.EXPORT)
     file, program = given["file"], given.get("to", "hf")
-    made = draft(_config(_name(file), file, given.get("rank", 1)), program)
+    config, _ = load_any(_name(file), rank=given.get("rank", 1), values=_values(file))
+    made = draft(config, program)
     return {
         "schema": "diysolve.draft/1",
         "program": program,
@@ -245,6 +257,15 @@ def _values(file: Any) -> Any:
     except InputFileError:
         complaint = f"there is no preset of that name, and no path is read here; {nearest(file)}"
         raise InputFileError("file", file, complaint) from None
+
+
+def _blueprint(file: Any) -> Blueprint:
+    """What is kept of a preset, or of a config that a client sent."""
+    try:
+        values = _values(file)
+    except InputFileError as error:
+        raise InputFileError("like", file, error.allowed) from None
+    return like(file if isinstance(file, str) else "config", values=values)
 
 
 def _config(name: str, file: Any, rank: int) -> DIYConfig:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from solver.errors import QueryError, RequestError
-from solver.lattice import HEAD_DIMS, HIDDEN, INTERMEDIATE_STEP, KV_RATIOS, LAYERS, VOCAB_STEP
+from solver.interop import Blueprint
+from solver.lattice import HEAD_DIMS, HIDDEN, INTERMEDIATE_STEP, KV_RATIOS, LAYERS, VOCAB_STEP, default_widths
 from solver.query import OPTIONS, Axis, Query, Span
 
 ANY_HEAD_DIMS = 116
@@ -63,13 +64,23 @@ def require_lattice(query: Query, bounds: Bounds) -> None:
 def lattice_rows(query: Query) -> int:
     """At most so many rows are looked through: columns, each at every number of layers or every intermediate size."""
     hidden, heads = query.hidden_size, query.num_heads
-    dims = _length(query, "head_dim") if query.head_dim else ANY_HEAD_DIMS if isinstance(hidden, tuple) else 0
+    known = query.head_dim or (query.blueprint and query.blueprint.head_dims)
+    dims = _length(query, "head_dim") if known else ANY_HEAD_DIMS if isinstance(hidden, tuple) else 0
     if isinstance(heads, tuple):
-        dims = len(heads) * max(dims if query.head_dim else 1, 1)
+        dims = len(heads) * max(dims if known else 1, 1)
     columns = _length(query, "hidden_size") * (dims or 1 + len(HEAD_DIMS))
     columns *= _length(query, "num_kv_heads") * _length(query, "vocab_size")
     layers, widths = _length(query, "num_layers"), _length(query, "intermediate_size")
     return columns * (layers * widths if isinstance(query.intermediate_size, tuple) else max(layers, widths))
+
+
+def _kept(blueprint: Blueprint, name: str) -> int | None:
+    """How many values of a dimension a family or a model keeps at each width; None where it keeps none."""
+    if name == "head_dim":
+        return len(blueprint.head_dims or ()) or None
+    if name == "num_kv_heads":
+        return 1 if blueprint.num_kv_heads or blueprint.queries_per_kv else None
+    return 2 if name == "intermediate_size" and blueprint.intermediate_per_hidden else None
 
 
 def _length(query: Query, name: str) -> int:
@@ -77,12 +88,14 @@ def _length(query: Query, name: str) -> int:
     axis: Axis | None = query.axis(name)
     if isinstance(axis, tuple):
         return len(axis)
+    if axis is None and query.blueprint is not None and (kept := _kept(query.blueprint, name)):
+        return kept
     if name == "num_kv_heads":  # a span keeps some of the usual ratios
         return len(KV_RATIOS)
     if name == "head_dim" and (axis is None or axis.step is None):  # and some of the usual head dims
         return 1 + len(HEAD_DIMS)
     usual = {
-        "hidden_size": HIDDEN,
+        "hidden_size": default_widths(query.blueprint),
         "num_layers": LAYERS,
         "intermediate_size": Span(2 * HIDDEN.start, 9 * HIDDEN.stop // 2, INTERMEDIATE_STEP),
         "vocab_size": Span(VOCAB_STEP, 2**24, VOCAB_STEP),

@@ -195,7 +195,9 @@ FLAG: Schema = {"type": "boolean"}
 
 COMPONENTS = ("total", "embedding", "attention", "mlp", "norm", "lm_head")
 COLUMNS = ("num_layers", "hidden_size", "num_heads", "num_kv_heads", "head_dim", "intermediate_size", "params",
-           "predicted_loss", "score", "peak_bytes", "relative_step_time")  # fmt: skip
+           "predicted_loss", "score")  # fmt: skip
+UNKNOWN_OF_SOME = ("peak_bytes", "relative_step_time")
+"""Columns that are null for a family of which only the count is known."""
 
 
 def _schema_is(name: str) -> Schema:
@@ -238,12 +240,13 @@ SCHEMAS: Schema = {
             "config": {"type": "object"},
             "params": _ref("Params"),
             "target_error": _or_null(NUMBER),
-            "memory": _ref("MemoryReport"),
+            "memory": _or_null(_ref("MemoryReport")),
             "score": _ref("Score"),
-            "relative_step_time": NUMBER,
-            "pareto": FLAG,
+            "relative_step_time": _or_null(NUMBER),
+            "pareto": _or_null(FLAG),
             "verification": {"type": ["object", "null"]},
-        }
+        },
+        shape={"type": "object", "additionalProperties": INT},
     ),
     "Solution": _object(
         {
@@ -256,7 +259,7 @@ SCHEMAS: Schema = {
             "binding": _or_null(_object({"constraint": TEXT, "change": TEXT, "gain": NUMBER})),
         },
         nearest=_list(
-            _object({"config": {"type": "object"}, "params": INT, "device_bytes": INT, "breaks": _list(TEXT)})
+            _object({"config": {"type": "object"}, "params": INT, "device_bytes": _or_null(INT), "breaks": _list(TEXT)})
         ),
         largest_target_that_fits=_or_null(INT),
         explanation={"type": "object"},
@@ -279,7 +282,13 @@ SCHEMAS: Schema = {
             ),
         }
     ),
-    "Band": _object({"schema": _schema_is("band"), **{name: _list(NUMBER) for name in COLUMNS}}),
+    "Band": _object(
+        {
+            "schema": _schema_is("band"),
+            **{name: _list(NUMBER) for name in COLUMNS},
+            **{name: _or_null(_list(NUMBER)) for name in UNKNOWN_OF_SOME},
+        }
+    ),
     "Explanation": _object({"schema": _schema_is("explain")}),
     "Draft": _object(
         {

@@ -200,6 +200,8 @@ SHAPE: Words = {
 
 SOLVE: Words = {
     "target": Text("Parameters wanted", "500M"),
+    "family": Text("Another kind of model: llama, qwen3, gpt2 and others", "qwen3"),
+    "like": File("A model whose proportions are kept, and whose size is not"),
     **BUDGET,
     "tolerance": Text("How far from the target", "1%"),
     "top": Whole("How many candidates to list", MAX_TOP),

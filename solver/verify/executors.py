@@ -84,7 +84,8 @@ class Verifier:
 
 def _key(candidate: Candidate) -> Hashable:
     """Equal where a verification would be: the budget matters only in whether there is one."""
-    return (candidate.config, candidate.memory.recipe, candidate.memory.verdict is None)
+    memory = candidate.memory
+    return (candidate.config, memory.recipe, memory.verdict is None) if memory else candidate.config
 
 
 def _after_losses(verification: Verification, lost: int) -> Verification:

@@ -12,6 +12,7 @@ from solver import counts
 from solver.compute.plan import parallel_share, training
 from solver.devices import recognise
 from solver.errors import DeviceError, RecipeError, did_you_mean
+from solver.interop.blueprints import HuggingFaceConfig
 from solver.memory import MemoryReport, report
 from solver.query import Query
 from solver.recipe import Optimizer, Recipe
@@ -20,6 +21,7 @@ from solver.units import short_bytes
 from solver.verify import huggingface
 from solver.verify.count import count_on_meta
 from solver.verify.dry_run import simulate
+from solver.verify.foreign import verify_foreign
 from solver.verify.measure import Trial, accelerator, run_worker
 from solver.verify.trial import run_trial
 from solver.verify.verdict import judge
@@ -97,20 +99,27 @@ def verify_candidates(
     """
     place = find_device(device)
     chosen = solution.candidates[: max(count, 0)]
-    if any(candidate.memory.recipe.profile == "hf" for candidate in chosen):
-        huggingface.require_transformers()
-    if place == "cpu":
-        for candidate in chosen:
+    for candidate in chosen:
+        if candidate.memory and candidate.memory.recipe.profile == "hf":
+            huggingface.require_transformers()
+        if candidate.memory and isinstance(candidate.config, DIYConfig) and place == "cpu":
             require_cpu(candidate.config, candidate.memory.recipe, memory_bytes_limit)
     verified: list[Candidate] = []
     try:
         for candidate in chosen:
-            verification = verify_candidate(candidate, device, memory_bytes_limit)
+            verification = with_builder(verify_candidate(candidate, device, memory_bytes_limit), solution.query)
             verified.append(with_measured_speed(replace(candidate, verification=verification), solution.query))
             progress(len(verified), len(chosen))
     except KeyboardInterrupt:
         pass  # the results so far are worth more than the news
     return replace(solution, candidates=(*verified, *solution.candidates[len(verified) :]))
+
+
+def with_builder(verification: Verification, query: Query) -> Verification:
+    """The verification with the news that the model of another family was built as one of ours, where it was."""
+    if query.blueprint is None or query.is_foreign or verification.note.startswith("built"):
+        return verification
+    return replace(verification, note="; ".join(filter(None, ("built as DIYForCausalLM", verification.note))))
 
 
 def on_one_card(config: DIYConfig, memory: MemoryReport) -> MemoryReport:
@@ -122,28 +131,33 @@ def on_one_card(config: DIYConfig, memory: MemoryReport) -> MemoryReport:
 
 def with_measured_speed(candidate: Candidate, query: Query) -> Candidate:
     """The candidate's training time from the measured step, where that was taken on the card that was asked about."""
-    done, run = candidate.verification, candidate.training
+    done, run, config, memory = candidate.verification, candidate.training, candidate.config, candidate.memory
     if not (done and done.measured and done.measured["tokens_per_second"] and run and query.device):
         return candidate
     if recognise(done.device.partition(": ")[2], query.device.memory_bytes).name != query.device.name:
         return candidate
-    recipe = candidate.memory.recipe
-    of_all = done.measured["tokens_per_second"] * recipe.gpus * parallel_share(recipe)
-    measured = training(candidate.config, recipe, run.tokens, card=query.device, measured=of_all, price=query.price)
+    assert isinstance(config, DIYConfig)
+    assert memory is not None
+    of_all = done.measured["tokens_per_second"] * memory.recipe.gpus * parallel_share(memory.recipe)
+    measured = training(config, memory.recipe, run.tokens, card=query.device, measured=of_all, price=query.price)
     return replace(candidate, training=measured)
 
 
 def verify_candidate(candidate: Candidate, device: str, memory_bytes_limit: int | None = None) -> Verification:
-    """One candidate, at the recipe of its own memory report; the arguments are those of `verify_candidates`.
+    """One candidate, at the recipe of its own memory report; the arguments are those of `verify_candidates`. One that
+    DIYConfig does not express is only counted, whatever the device.
 
     Raises:
         DeviceError, RecipeError: as `verify_config`.
     """
-    config, recipe, place = candidate.config, candidate.memory.recipe, find_device(device)
+    config, memory, place = candidate.config, candidate.memory, find_device(device)
+    if isinstance(config, HuggingFaceConfig):
+        return verify_foreign(config)
+    assert memory is not None  # of a DIYConfig it is always known
     if place == "cpu":
-        require_cpu(config, recipe, memory_bytes_limit)
-    plan = _alone(_plan(config, recipe, place, asked=device), recipe)
-    return _verify(config, on_one_card(config, candidate.memory), candidate.params, plan)
+        require_cpu(config, memory.recipe, memory_bytes_limit)
+    plan = _alone(_plan(config, memory.recipe, place, asked=device), memory.recipe)
+    return _verify(config, on_one_card(config, memory), candidate.params, plan)
 
 
 def find_device(device: str) -> str:
