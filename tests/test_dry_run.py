@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 
 from diymodel import DIYConfig, DIYForCausalLM
-from solver.errors import RecipeError
+from solver.errors import DeviceError, RecipeError
 from solver.memory.moments import PARTS
 from solver.recipe import Recipe
 from solver.verify.dry_run import Simulation, engine, simulate
@@ -121,7 +121,7 @@ def test_without_a_mode_autograd_adds_second_gradients_in_place() -> None:
     x, w = nn.Parameter(torch.randn(100, 64)), nn.Parameter(torch.randn(64, 64))
     y = x * 1.5
     loss = ((y + torch.tanh(y @ w)) * torch.randn(100, 64)).sum()
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True, acc_events=True) as profiler:
         loss.backward()
     events = profiler.profiler.kineto_results.events()  # type: ignore[union-attr]
     taken = [event.nbytes() for event in events if event.name() == "[memory]" and event.nbytes() > 0]
@@ -204,6 +204,14 @@ def test_what_cannot_be_simulated_is_refused() -> None:
         simulate(OtherModel, Recipe(seq_len=128, checkpointing="full"))
     with pytest.raises(RecipeError, match="can be served"):
         simulate(OtherModel, Recipe(seq_len=128, mode="infer"))
+
+
+def test_a_torch_that_is_built_without_cuda_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its graph ends the process at a tensor of that device, and it lacks the operators of a card."""
+    monkeypatch.setattr(torch.backends.cuda, "is_built", lambda: False)
+    with pytest.raises(DeviceError, match="built with CUDA"):
+        simulate(SMALL, Recipe(seq_len=16))
+    simulate(replace(SMALL, num_layers=1), Recipe(seq_len=16, precision="32-true"), device="cpu")
 
 
 def test_torch_is_left_as_it_was() -> None:

@@ -20,7 +20,7 @@ from solver.solution import Candidate, Solution, Verification
 from solver.units import short_bytes
 from solver.verify import huggingface
 from solver.verify.count import count_on_meta
-from solver.verify.dry_run import simulate
+from solver.verify.dry_run import has_operators_of, simulate
 from solver.verify.foreign import verify_foreign
 from solver.verify.measure import Trial, accelerator, run_worker
 from solver.verify.trial import run_trial
@@ -31,6 +31,7 @@ DEVICES = ("auto", "cuda", "xpu", "mps", "cpu", "meta")
 NO_GPU = "not measured (no GPU)"
 COUNTED = "counted only"
 ALONE = "one card by itself, without the buckets of data parallel"
+NO_OPERATORS = "not simulated (this torch is built without CUDA)"
 EIGHT_BITS = "not simulated (bitsandbytes' kernels run on a GPU only)"
 
 CPU_STEP_PARAMS = 50_000_000
@@ -229,10 +230,6 @@ class _Plan(NamedTuple):
     not_simulated: str = ""
     """Why no dry run is made, where none is."""
 
-    @property
-    def simulated(self) -> bool:
-        return not self.not_simulated
-
 
 def _plan(config: DIYConfig, recipe: Recipe, place: str, *, asked: str) -> _Plan:
     eight_bits = EIGHT_BITS if recipe.optimizer == "adamw-8bit" and recipe.mode == "train" else ""
@@ -274,12 +271,13 @@ def _verify(config: DIYConfig, memory: MemoryReport, predicted: dict[str, int], 
     if plan.trial:
         outcome = run_trial(plan.trial) if plan.in_this_process else run_worker(plan.trial)
     built = f"built by {huggingface.version()}" if theirs else ""
+    not_simulated = plan.not_simulated or ("" if has_operators_of("cuda") else NO_OPERATORS)
     return judge(
         config,
         memory,
         predicted=predicted,
         counted=huggingface.count_on_meta(config) if theirs else count_on_meta(config),
-        simulated_bytes=simulate(config, memory.recipe).peak_bytes if plan.simulated else None,
+        simulated_bytes=simulate(config, memory.recipe).peak_bytes if not not_simulated else None,
         outcome=outcome,
-        note="; ".join(filter(None, (built, plan.note, "" if plan.simulated else plan.not_simulated))),
+        note="; ".join(filter(None, (built, plan.note, not_simulated))),
     )

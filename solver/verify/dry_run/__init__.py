@@ -24,15 +24,17 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from itertools import takewhile
 
+import torch
+
 from diymodel.config import DIYConfig
 from diymodel.model import DIYForCausalLM
-from solver.errors import RecipeError
+from solver.errors import DeviceError, RecipeError
 from solver.memory.moments import PARTS
 from solver.recipe import Recipe
 from solver.verify.dry_run.meter import Instant
 from solver.verify.dry_run.tracing import Curves, ModuleFactory, trace, trace_huggingface
 
-__all__ = ["PARTS", "Simulation", "simulate"]
+__all__ = ["PARTS", "Simulation", "has_operators_of", "simulate"]
 
 TRACED_LAYERS = 2
 """A model of this depth and one of one layer more are traced; from there on, every instant is affine in the depth."""
@@ -66,9 +68,12 @@ def simulate(model: DIYConfig | ModuleFactory, recipe: Recipe, *, device: str = 
         device: "cuda", whether or not this machine has one, or "cpu".
 
     Raises:
+        DeviceError: "cuda" under a torch that is built without it, as those for macOS are.
         RecipeError: a sequence beyond the config's max_seq_len; 16-mixed on the CPU; for a module that is not a
             DIYForCausalLM, inference, the chunked loss or full checkpointing (it may checkpoint itself).
     """
+    if not has_operators_of(device):
+        raise DeviceError("device", device, "a dry run of a card needs a torch that is built with CUDA; use cpu")
     if recipe.precision == "16-mixed" and device == "cpu":
         raise RecipeError("precision", recipe.precision, "needs a CUDA device; on the CPU use bf16-mixed")
     if not isinstance(model, DIYConfig):
@@ -87,6 +92,11 @@ def simulate(model: DIYConfig | ModuleFactory, recipe: Recipe, *, device: str = 
     shallow, deeper = traced(TRACED_LAYERS), traced(TRACED_LAYERS + 1)
     more = config.num_layers - TRACED_LAYERS
     return _simulation({moment: _extrapolated(shallow[moment], deeper[moment], more) for moment in shallow})
+
+
+def has_operators_of(device: str) -> bool:
+    """Whether the installed torch is built for a device. Without CUDA its graphs refuse fake tensors of a card."""
+    return device != "cuda" or torch.backends.cuda.is_built()
 
 
 def _simulation(curves: Curves) -> Simulation:

@@ -6,7 +6,8 @@ it never adds gradients in place. So the graph is walked here. What decides the 
 - nodes run in falling order of their sequence number, as soon as every gradient that they wait for has arrived;
   AccumulateGrad at once
 - a node's gradient inputs live until its outputs are summed to the shapes and cast to the types that its edges expect
-- then its saved tensors die: nothing but the graph holds a node, so dropping the node frees them
+- then its saved tensors die: nothing but the graph holds a node, so dropping the node frees them (before torch 2.13
+  those of a node that leads to an autograd.Function in Python only after that one has run: a bound from above)
 - a second gradient is added into the first one if nothing else uses that one, else into a new tensor
 - a parameter takes over a gradient that nothing else uses and that has its layout, else a copy
 
@@ -26,6 +27,34 @@ from torch.utils.checkpoint import GraphExecGroup
 
 Node = Any  # torch.autograd.graph.Node lacks the private attributes that are read here
 Edge = tuple[Node, int]
+
+
+class _Same(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:  # type: ignore[override]
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]
+        return gradient
+
+
+def _python_nodes_live_on() -> bool:
+    """Whether the Python object of an autograd.Function keeps its node alive when the graph drops it: from torch 2.13.
+
+    Before, the object is left without its edges and cannot be run.
+    """
+    with torch.enable_grad():
+        output = _Same.apply(torch.zeros((), requires_grad=True, device="cpu"))
+    node: Node = output.grad_fn
+    del output
+    try:
+        return len(node._input_metadata) == 1
+    except RuntimeError:
+        return False
+
+
+PYTHON_NODES_LIVE_ON = _python_nodes_live_on()
 
 
 def run_backward(
@@ -103,6 +132,8 @@ class _Walk:
         self.ready: list[tuple[int, int, Node]] = []
         self.arrivals = 0
         self.root = root
+        self.held: dict[Node, list[Node]] = {}
+        """Nodes that have run and that alone keep a node written in Python alive, by that node."""
 
     def run(self, gradient: Tensor) -> None:
         root, self.root = self.root, None
@@ -127,6 +158,8 @@ class _Walk:
         self.on_node(node._sequence_nr())
         outputs = _call(node, gradients)
         _validate(outputs, edges)
+        if not PYTHON_NODES_LIVE_ON:
+            self._hold(node, edges)
         del gradients, node  # the order of the engine: inputs die, saved tensors die, outputs move on
         self.buffers.hold(outputs)
         for index, edge in enumerate(edges):
@@ -134,6 +167,13 @@ class _Walk:
             if edge[0] is not None:
                 self.buffers.add(edge, output)
                 self._arrived(edge[0])
+
+    def _hold(self, node: Node, edges: list[Edge]) -> None:
+        """Keep a node, and what keeps it, until the nodes in Python that it leads to have run."""
+        owners = [*self.held.pop(node, ()), node]
+        for target, _ in edges:
+            if target is not None and not callable(target):
+                self.held.setdefault(target, []).extend(owners)
 
     def _arrived(self, target: Node) -> None:
         self.waits[target] -= 1
