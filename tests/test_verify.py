@@ -488,6 +488,15 @@ def test_candidates_too_large_for_ram_are_refused_before_anything_is_started(cou
         verify_candidates(solution(), count, device="cpu", memory_bytes_limit=10**6)
 
 
+def test_a_torch_without_cuda_builds_and_says_that_it_does_not_simulate(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(verification, "accelerator", no_accelerator)
+    monkeypatch.setattr(torch.backends.cuda, "is_built", lambda: False)
+    verified = verify_config(CONFIG, RECIPE)
+    assert verified.agrees
+    assert verified.simulated is None
+    assert verified.note.endswith("not simulated (this torch is built without CUDA)")
+
+
 def test_meta_only_counts(card: Any) -> None:
     card([])
     verified = verify_config(CONFIG, RECIPE, device="meta")

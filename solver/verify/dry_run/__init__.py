@@ -96,7 +96,7 @@ def simulate(model: DIYConfig | ModuleFactory, recipe: Recipe, *, device: str = 
 
 def has_operators_of(device: str) -> bool:
     """Whether the installed torch is built for a device. Without CUDA its graphs refuse fake tensors of a card."""
-    return device != "cuda" or torch.backends.cuda.is_built()
+    return device != "cuda" or torch.backends.cuda.is_built()  # type: ignore[no-untyped-call]
 
 
 def _simulation(curves: Curves) -> Simulation:
