@@ -302,7 +302,8 @@ def _train(run: Run, steps: int) -> _Watch:
             run_backward(loss)
             watch.end("backward")
             if optimizer is not None:
-                optimizer.step()
+                with torch.device("cpu"):  # foreach counts its steps there, but before torch 2.13 on the default device
+                    optimizer.step()
                 watch.end("optimizer step")
         del logits, loss
     return watch

@@ -104,7 +104,7 @@ def _row(case: Case, device: str) -> dict[str, Any]:
 
 def _chosen(case: Case, inputs: tuple[Tensor, Tensor, Tensor]) -> str:
     """The operator that torch takes when nobody tells it which."""
-    with profile(activities=[ProfilerActivity.CPU]) as record:
+    with profile(activities=[ProfilerActivity.CPU], acc_events=True) as record:
         case.attend(*inputs)
     names = {event.name for event in record.events() or ()}
     return ", ".join(sorted(name.removeprefix(OPERATOR) for name in names if name.startswith(OPERATOR)))

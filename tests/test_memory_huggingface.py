@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from benchmarks.evidence_runs import Measurement, measurements
@@ -18,6 +18,7 @@ from solver.counts import count
 from solver.errors import RecipeError
 from solver.memory import PARTS, peak_bytes, predict
 from solver.memory.budget import CUBLAS_WORKSPACE_BYTES
+from solver.memory.moments import efficient_takes_groups
 from solver.presets import find
 from solver.recipe import Mode, Recipe
 from solver.verify import huggingface, verify_config
@@ -54,15 +55,28 @@ def hf_recipes(mode: str = "train") -> st.SearchStrategy[Recipe]:
     return recipes(mode).map(lambda recipe: replace(recipe, profile="hf", loss="plain", attention="sdpa"))
 
 
+def has_closed_form(config: DIYConfig, recipe: Recipe) -> bool:
+    """False for grouped heads in float32 before torch 2.15, which no fused kernel takes."""
+    return efficient_takes_groups() or recipe.precision != "32-true" or config.num_heads == config.num_kv_heads
+
+
+ONE_NARROW_HEAD = DIYConfig(
+    vocab_size=5, hidden_size=64, num_layers=1, num_heads=1, head_dim=8, intermediate_size=3, tie_embeddings=False
+)
+
+
 @given(shapes(), hf_recipes())
+@example(ONE_NARROW_HEAD, Recipe(profile="hf", seq_len=31, checkpointing="full"))  # peaks where a norm is recomputed
 @settings(max_examples=25, derandomize=True, deadline=None)
 def test_training_is_exact(config: DIYConfig, recipe: Recipe) -> None:
+    assume(has_closed_form(config, recipe))
     assert predicted(config, recipe) == simulated(config, recipe)
 
 
 @given(shapes(), hf_recipes("infer"))
 @settings(max_examples=20, derandomize=True, deadline=None)
 def test_serving_is_exact(config: DIYConfig, recipe: Recipe) -> None:
+    assume(has_closed_form(config, recipe))
     assert predicted(config, recipe) == simulated(config, recipe)
 
 
@@ -89,6 +103,7 @@ def test_an_8b_shape_is_exact(words: dict[str, str]) -> None:
 def test_arrays_say_what_ints_say(configs: list[DIYConfig], recipe: Recipe) -> None:
     flags = ("dropout", "tie_embeddings")
     configs = [replace(config, **{flag: getattr(configs[0], flag) for flag in flags}) for config in configs]
+    assume(all(has_closed_form(config, recipe) for config in configs))
     columns = column_shape(configs)
     together, peaks = predict(columns, recipe), peak_bytes(columns, recipe)
     for row, config in enumerate(configs):

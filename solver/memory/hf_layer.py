@@ -194,13 +194,18 @@ def rotation_sizes(s: Setting, size: str) -> tuple[str, str]:
     return f"{size}32" if s.mixed and s.qk_norm else size, f"{size}32" if s.mixed else size
 
 
-def norm_backward(ledger: Ledger, norm: Norm, *, gradient: str, into: str) -> None:
-    """The gradient of its result becomes that of its input, `into`, or is added to the one that is there."""
+def norm_backward(ledger: Ledger, norm: Norm, *, gradient: str, into: str, recomputed: bool = False) -> None:
+    """The gradient of its result becomes that of its input, `into`, or is added to the one that is there.
+
+    What was recomputed, only the running node holds: it dies before the node's results are summed.
+    """
     take, free, name = ledger.take, ledger.free, norm.name
     take(d_weighed=norm.result)
     take(full_sum=norm.result)
+    if recomputed:
+        free(norm.weighed)
     take(d_norm=norm.weight)
-    free("full_sum", gradient, norm.weighed)
+    free("full_sum", gradient, *([] if recomputed else [norm.weighed]))
     ledger.settle("gradients", "d_norm")
     if norm.casts:
         take(d_normed=norm.full)
@@ -248,9 +253,9 @@ class Backward(Lines):
 
     def block(self) -> None:
         self.feedforward(self.enter_branch(last=True))
-        norm_backward(self.ledger, Norm(self.s, "n2", "x1"), gradient="d_n2", into="dx")
+        self.norm(Norm(self.s, "n2", "x1"), gradient="d_n2", into="dx")
         self.attention(self.enter_branch())
-        norm_backward(self.ledger, Norm(self.s, "n1", "x"), gradient="d_n1", into="dx")
+        self.norm(Norm(self.s, "n1", "x"), gradient="d_n1", into="dx")
         if self.s.checkpointed:  # the arguments of the call that was recomputed
             self.ledger.free(
                 *(["x"] if self.s.narrow else []), *(["cos", "sin", "positions"] if self.frees_tables else [])
@@ -272,6 +277,9 @@ class Backward(Lines):
         ledger.part = part
         if self.s.bias and self.s.mixed:
             ledger.free("copy_q_bias", "copy_k_bias", "copy_v_bias")  # autocast's cache ends with the recomputation
+
+    def norm(self, norm: Norm, *, gradient: str, into: str) -> None:
+        norm_backward(self.ledger, norm, gradient=gradient, into=into, recomputed=self.s.checkpointed)
 
     def linear(self, weight: str, size: str, output: str, output_size: str, *dead: str) -> None:
         """Gradients of a matrix and of its input; then its output's gradient and its saved input die."""
@@ -354,7 +362,7 @@ class Backward(Lines):
             if s.qk_norm:
                 self.ledger.rename(f"d_{name}", "d_normed_head")
                 norm = Norm(s, f"{name}_normed", f"{name}_projected", size)
-                norm_backward(self.ledger, norm, gradient="d_normed_head", into=f"d_{name}")
+                self.norm(norm, gradient="d_normed_head", into=f"d_{name}")
             if not (s.one_kv_head if name == "k" else s.one_head):  # its heads come before its tokens
                 take(contiguous=size)
                 free(f"d_{name}")
