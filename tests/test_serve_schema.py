@@ -29,7 +29,8 @@ def test_the_service_is_as_the_document_says(tmp_path: Path) -> None:
     with Service("--workers", "2", "--quiet", "--max-batch", "20", "--allow-verify") as service:
         done = subprocess.run(
             [sys.executable, "-m", "schemathesis.cli", "--config-file=schemathesis.toml", "run",
-             f"{service.url}/openapi.json", "--no-color", f"--phases={PHASES}", f"--exclude-checks={NOT_IN_A_SCHEMA}", "--max-examples=10",
+             f"{service.url}/openapi.json", "--no-color", f"--phases={PHASES}",
+             f"--exclude-checks={NOT_IN_A_SCHEMA}", "--max-examples=10",
              "--exclude-path=/v1/verify",  # every example would build a model
              "--generation-deterministic", "--suppress-health-check=all"],
             cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False,
