@@ -85,6 +85,50 @@ class Shapes:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Runs:
+    """Shapes in runs. Those of a run differ in the intermediate size alone, which grows in equal steps."""
+
+    shapes: Shapes
+    """Of each run the first, with the smallest intermediate size."""
+    steps: Ints
+    lengths: Ints
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    @property
+    def largest(self) -> Shapes:
+        """Of each run the last."""
+        return self.at(self.lengths - 1)
+
+    def at(self, numbers: Ints) -> Shapes:
+        """Of each run the shape of that number."""
+        return replace(self.shapes, intermediate_size=self.shapes.intermediate_size + self.steps * numbers)
+
+    def take(self, index: Any) -> Runs:
+        """The runs at these positions, or where this mask is true."""
+        return Runs(shapes=self.shapes.take(index), steps=self.steps[index], lengths=self.lengths[index])
+
+    def up_to(self, numbers: Ints) -> Runs:
+        """The same, so many shapes of each."""
+        return replace(self, lengths=numbers)
+
+    def beyond(self, numbers: Ints) -> Runs:
+        """The same without so many shapes of each."""
+        return Runs(shapes=self.at(numbers), steps=self.steps, lengths=self.lengths - numbers)
+
+    def listed(self) -> Shapes:
+        """Every shape, run by run."""
+        index, numbers = _ranges(np.zeros_like(self.lengths), self.lengths)
+        return self.take(index).at(numbers)
+
+    def blocks(self) -> Iterator[Shapes]:
+        """The same in blocks of about BLOCK_SHAPES."""
+        for block in _blocks(np.cumsum(self.lengths)):
+            yield self.take(block).listed()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Lattice:
     """All shapes that a query's constraints admit.
 
@@ -103,10 +147,21 @@ class Lattice:
         """Number of shapes."""
         return int(self.widths.sum()) * len(self.layers)
 
-    def in_band(self, low: int, high: int) -> Iterator[Shapes]:
-        """Exactly the shapes with low <= params <= high, in blocks of about BLOCK_SHAPES."""
-        for pairs, first, last in self._pairs_in_band(low, high):
-            yield self._expand(pairs, first, last)
+    def in_band(self, low: int, high: int) -> Runs:
+        """Exactly the shapes with low <= params <= high."""
+        widest = replace(self.columns, intermediate_size=self._intermediate(slice(None), self.widths - 1))
+        fewest, _ = inverse.layers_between(low, high, widest)
+        _, most = inverse.layers_between(low, high, self.columns)
+        start = np.searchsorted(self.layers, fewest, side="left")
+        stop = np.searchsorted(self.layers, most, side="right")
+        rows, position = _ranges(start, np.maximum(stop, start))
+        pairs = replace(self.columns.take(rows), num_layers=self.layers[position])
+        smallest, step = self.columns.intermediate_size[rows], self.steps[rows]
+        lowest, highest = inverse.intermediate_between(low, high, pairs)
+        first = np.maximum(-((smallest - lowest) // step), 0)
+        last = np.minimum((highest - smallest) // step, self.widths[rows] - 1)
+        some = last >= first
+        return Runs(shapes=pairs, steps=step, lengths=last + 1).beyond(first).take(some)
 
     def nearest(self, target: int, number: int) -> Shapes:
         """The shapes whose counts lie nearest to the target, at most `number` of them, nearest first."""
@@ -122,28 +177,6 @@ class Lattice:
     def at(self, rows: Ints, numbers: Ints) -> Shapes:
         """Columns, each at one of its intermediate sizes by number, at the smallest number of layers."""
         return replace(self.columns.take(rows), intermediate_size=self._intermediate(rows, numbers))
-
-    def _pairs_in_band(self, low: int, high: int) -> Iterator[tuple[_Pairs, Ints, Ints]]:
-        widest = replace(self.columns, intermediate_size=self._intermediate(slice(None), self.widths - 1))
-        fewest, _ = inverse.layers_between(low, high, widest)
-        _, most = inverse.layers_between(low, high, self.columns)
-        start = np.searchsorted(self.layers, fewest, side="left")
-        stop = np.searchsorted(self.layers, most, side="right")
-        rows, position = _ranges(start, np.maximum(stop, start))
-        pairs = _Pairs(replace(self.columns.take(rows), num_layers=self.layers[position]), rows)
-        smallest, step = self.columns.intermediate_size[rows], self.steps[rows]
-        lowest, highest = inverse.intermediate_between(low, high, pairs.shapes)
-        first = np.maximum(-((smallest - lowest) // step), 0)
-        last = np.minimum((highest - smallest) // step, self.widths[rows] - 1)
-        some = last >= first
-        pairs, first, last = _Pairs(pairs.shapes.take(some), rows[some]), first[some], last[some]
-        for block in _blocks(np.cumsum(last - first + 1)):
-            yield _Pairs(pairs.shapes.take(block), pairs.rows[block]), first[block], last[block]
-
-    def _expand(self, pairs: _Pairs, first: Ints, last: Ints) -> Shapes:
-        """Each pair at its intermediate sizes number first..last."""
-        index, number = _ranges(first, last + 1)
-        return replace(pairs.shapes.take(index), intermediate_size=self._intermediate(pairs.rows[index], number))
 
     def _intermediate(self, rows: Any, number: Ints) -> Ints:
         return self.columns.intermediate_size[rows] + self.steps[rows] * number

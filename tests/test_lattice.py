@@ -37,7 +37,7 @@ def test_band_is_exactly_the_brute_force(query: Query) -> None:
         assert everything == []
         return
     assert grid.size == len(everything)
-    found = listed(list(grid.in_band(low, high)))
+    found = listed([grid.in_band(low, high).listed()])
     assert len(found) == len(set(found))
     assert set(found) == set(expected)
 
@@ -63,9 +63,9 @@ def test_default_lattice_of_one_width_is_the_definition() -> None:
 def test_blocks_do_not_change_the_list(monkeypatch: pytest.MonkeyPatch) -> None:
     grid = lattice(Query.parse(target="20M", hidden="128:512", tolerance="20%"))
     low, high = band(20_000_000, 0.2)
-    whole = listed(list(grid.in_band(low, high)))
+    whole = listed([grid.in_band(low, high).listed()])
     monkeypatch.setattr("solver.lattice.BLOCK_SHAPES", 100)
-    blocks = list(grid.in_band(low, high))
+    blocks = list(grid.in_band(low, high).blocks())
     assert len(blocks) > 5
     assert listed(blocks) == whole
 

@@ -78,7 +78,7 @@ def test_drawn_queries_under_two_budgets(queries: list[Query], budget: int) -> N
 
 
 def test_what_no_longer_fits_into_memory_is_computed_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(known_room, "MOST_SHAPES", 10)
+    monkeypatch.setattr(known_room, "MOST_RUNS", 10)
     assert [timeless(found) for found in solve_many(MIXED)] == [timeless(solve(asked)) for asked in MIXED]
 
 

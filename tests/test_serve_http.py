@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import re
@@ -16,6 +17,7 @@ import pytest
 from click.testing import CliRunner
 
 import cli
+from solver.serve.run import listen
 from tests.serving import Service
 
 FINE = {"target": "20M", "vram": "24GB", "top": 1}
@@ -379,3 +381,26 @@ def test_a_service_that_cannot_be(arguments: tuple[str, ...], complaint: str) ->
 def test_without_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     assert "pip install 'diysolve[serve]'" in refused()
+
+
+def test_an_answer_is_sent_at_once_and_not_when_the_client_has_acknowledged_its_head() -> None:
+    """Held back by Nagle's algorithm, the body of an answer comes 40 ms after its head."""
+    options: list[int] = []
+
+    class Connection(asyncio.Protocol):
+        def connection_made(self, transport: Any) -> None:
+            options.append(transport.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+            transport.close()
+
+    async def connect_once() -> None:
+        with listen("127.0.0.1", 0) as listener:
+            server = await asyncio.get_running_loop().create_server(Connection, sock=listener)
+            async with server:
+                reader, writer = await asyncio.open_connection(*listener.getsockname())
+                await reader.read()
+                writer.close()
+                await writer.wait_closed()
+
+    asyncio.run(connect_once())
+    assert len(options) == 1
+    assert options[0] != 0

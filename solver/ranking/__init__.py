@@ -3,7 +3,19 @@
 from solver.ranking.preference import Preference, preference
 from solver.ranking.score import Score
 from solver.ranking.speed import relative_step_time
-from solver.ranking.terms import MEANINGS, meaning
+from solver.ranking.terms import MEANINGS, alignment, best_intermediate, meaning, mlp_share
 from solver.ranking.total import evaluate, scores
 
-__all__ = ["MEANINGS", "Preference", "Score", "evaluate", "meaning", "preference", "relative_step_time", "scores"]
+__all__ = [
+    "MEANINGS",
+    "Preference",
+    "Score",
+    "alignment",
+    "best_intermediate",
+    "evaluate",
+    "meaning",
+    "mlp_share",
+    "preference",
+    "relative_step_time",
+    "scores",
+]

@@ -63,10 +63,14 @@ def meaning(term: str, shape: Any) -> str:
     return _OF_A_PLAIN_MLP if is_plain else MEANINGS[term]
 
 
+def best_intermediate(shape: Any) -> Number:
+    """The intermediate size whose share of the weights costs nothing; not a whole number."""
+    return MLP_OPTIMUM / counts.family_of(shape).mlp_matrices * shape.hidden_size
+
+
 def mlp_share(shape: Any) -> Number:
-    """Quadratic in ln(f/h) around MLP_OPTIMUM."""
-    optimum = MLP_OPTIMUM / counts.family_of(shape).mlp_matrices
-    return MLP_CURVATURE * np.log(shape.intermediate_size / (optimum * shape.hidden_size)) ** 2
+    """Quadratic in ln(f) around the best."""
+    return MLP_CURVATURE * np.log(shape.intermediate_size / best_intermediate(shape)) ** 2
 
 
 def kv_heads(shape: Any, coefficients: Coefficients | None = None) -> Number:

@@ -6,28 +6,26 @@ A `Known` belongs to the one call that made it, and to its thread. An answer is 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from numpy.typing import NDArray
-
 from diymodel.config import DIYConfig
 from solver import memory
-from solver.lattice import Ints, Lattice, Shapes, lattice
+from solver.lattice import Ints, Lattice, Runs, Shapes, lattice
 from solver.memory.budget import MemoryReport
 from solver.query import Query
 from solver.ranking.total import Floats
 from solver.recipe import Recipe
-from solver.search.order import best, totals
+from solver.search.order import best_of_runs, lower_bounds
 
-MOST_SHAPES = 2**19
-"""Shapes of bands that are remembered at a time; with their bytes and totals about 100 bytes each."""
+MOST_RUNS = 2**17
+"""Runs of bands that are remembered at a time; with their bytes and bounds about 300 bytes each."""
 
 MOST_LATTICES = 32
 MOST_REPORTS = 4096
-MOST_TOTALS = 8
-"""Orders of one band that are remembered: token budgets and preferences."""
+MOST_ORDERS = 8
+"""Recipes and orders (token budgets, preferences) of one band that are remembered."""
 
 V = TypeVar("V")
 
@@ -41,37 +39,50 @@ class Recent:
         self._total = 0
 
     def get(self, key: Hashable, make: Callable[[], V]) -> V:
-        """The value of the key, made where it is not there."""
+        """The value of the key, made where it is not there. One that outweighs all others is not kept."""
         found = self._values.pop(key, None)
         if found is None:
             found = make()
+            if self._size(found) > self._most:
+                return found
             self._total += self._size(found)
         self._values[key] = found
-        while self._total > self._most and len(self._values) > 1:
+        while self._total > self._most:
             self._total -= self._size(self._values.popitem(last=False)[1])
         value: V = found
         return value
 
 
-class Block:
-    """Shapes of a band, and what is known of them."""
+class Band:
+    """The runs of a band, and what is known of them."""
 
-    def __init__(self, shapes: Shapes) -> None:
-        self.shapes = shapes
-        self._allocated, self._totals, self._best = Recent(MOST_TOTALS), Recent(MOST_TOTALS), Recent(MOST_TOTALS)
+    def __init__(self, runs: Runs) -> None:
+        self.runs = runs
+        self._smallest, self._largest = Recent(MOST_ORDERS), Recent(MOST_ORDERS)
+        self._bounds, self._best = Recent(MOST_ORDERS), Recent(MOST_ORDERS)
 
-    def allocated(self, recipe: Recipe) -> Ints:
-        """The allocated bytes of each shape."""
-        found: Ints = self._allocated.get(recipe, lambda: memory.allocated_bytes(self.shapes, recipe))
+    def smallest_bytes(self, recipe: Recipe) -> Ints:
+        """The allocated bytes of the first of each run, which needs least."""
+        found: Ints = self._smallest.get(recipe, lambda: memory.allocated_bytes(self.runs.shapes, recipe))
         return found
 
-    def best(self, admitted: NDArray[Any], query: Query) -> Shapes:
-        """The first rows of the order among those that are admitted."""
-        key = _order(query)
-        sums: Floats = self._totals.get(key, lambda: totals(self.shapes, query))
-        if admitted.all():
-            return self._best.get((key, query.top), lambda: best(self.shapes, query, sums))
-        return best(self.shapes.take(admitted), query, sums[admitted])
+    def largest_bytes(self, recipe: Recipe) -> Ints:
+        """The allocated bytes of the last of each run, which needs most."""
+        found: Ints = self._largest.get(recipe, lambda: memory.allocated_bytes(self.runs.largest, recipe))
+        return found
+
+    def best(self, query: Query) -> Shapes:
+        """The first rows of the order among all."""
+        key = (_order(query), query.top)
+        return self._best.get(key, lambda: best_of_runs(self.runs, self._bounds_of(query), query))
+
+    def best_of(self, runs: Runs, query: Query) -> Shapes:
+        """The first rows of the order among those of its runs that are left in `runs`, as many as there were."""
+        some = runs.lengths > 0
+        return best_of_runs(runs.take(some), self._bounds_of(query)[some], query)
+
+    def _bounds_of(self, query: Query) -> Floats:
+        return self._bounds.get(_order(query), lambda: lower_bounds(self.runs.shapes, self.runs.largest, query))
 
 
 class Known:
@@ -79,7 +90,7 @@ class Known:
 
     def __init__(self) -> None:
         self._lattices = Recent(MOST_LATTICES)
-        self._bands = Recent(MOST_SHAPES, size=lambda blocks: sum(len(block.shapes) for block in blocks))
+        self._bands = Recent(MOST_RUNS, size=lambda band: len(band.runs))
         self._reports, self._allocated = Recent(MOST_REPORTS), Recent(4 * MOST_REPORTS)
         self._largest, self._facts = Recent(MOST_REPORTS), Recent(4 * MOST_REPORTS)
 
@@ -87,15 +98,9 @@ class Known:
         """The admissible shapes of a query."""
         return self._lattices.get(_constraints(query), lambda: lattice(query))
 
-    def band(self, grid: Lattice, query: Query, low: int, high: int) -> Iterator[Block]:
-        """The shapes of its lattice in a band. One that is too large to be remembered is listed again each time."""
-        key = (_constraints(query), low, high)
-        blocks: list[Block] = []
-        for block in self._bands.get(key, lambda: self._listed(grid, low, high)):
-            blocks.append(block)
-            yield block
-        if not blocks:
-            yield from map(Block, grid.in_band(low, high))
+    def band(self, grid: Lattice, query: Query, low: int, high: int) -> Band:
+        """The shapes of its lattice in a band."""
+        return self._bands.get((_constraints(query), low, high), lambda: Band(grid.in_band(low, high)))
 
     def report(self, config: DIYConfig, recipe: Recipe, budget_bytes: int | None) -> MemoryReport:
         """The memory of one config."""
@@ -112,17 +117,6 @@ class Known:
 
     def _allocation(self, config: DIYConfig, recipe: Recipe) -> int:
         return self._allocated.get((config, recipe), lambda: int(memory.allocated_bytes(config, recipe)))
-
-    @staticmethod
-    def _listed(grid: Lattice, low: int, high: int) -> list[Block]:
-        """The blocks of a band; none where they are more than is remembered."""
-        blocks, shapes = [], 0
-        for block in grid.in_band(low, high):
-            shapes += len(block)
-            if shapes > MOST_SHAPES:
-                return []
-            blocks.append(Block(block))
-        return blocks
 
 
 def _constraints(query: Query) -> Hashable:

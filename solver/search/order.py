@@ -11,12 +11,15 @@ import numpy as np
 from solver import counts, memory, ranking
 from solver.compute.plan import SECONDS_PER_DAY, tokens_in_flops, tokens_in_seconds
 from solver.compute.tokens import RULE_OF_THUMB
-from solver.lattice import Ints, Shapes
+from solver.lattice import Ints, Runs, Shapes
 from solver.query import Query
 from solver.ranking.law import Number
 from solver.ranking.preference import STATE_BYTES
 from solver.ranking.total import Floats, total
 from solver.recipe import MAX_TOKENS
+
+BOUND_SLACK = 1e-8
+"""Nats by which the rounding of a total may hide a row that is as good as the last one kept."""
 
 TIMED_MICRO_BATCHES = (2, 3, 4, 6, 8, 12, 16, 24, 32)
 """Micro-batches that a step is timed at where the largest is asked for, besides 1. Beyond the last, what a larger one
@@ -33,18 +36,29 @@ def totals(shapes: Any, query: Query, price: ranking.Preference | None = None) -
     return total(terms(shapes, query, price))
 
 
-def lower_bounds(shapes: Shapes, shallowest: Ints, query: Query) -> Floats:
-    """No total between `shallowest` layers and the shapes' own is lower, everything else equal.
+def lower_bounds(least: Shapes, most: Shapes, query: Query) -> Floats:
+    """No total of a shape between `least` and `most` is lower. They differ in the intermediate size alone, or where
+    the query has no target, in it and the layers.
 
-    More layers add params and width, but they learn more slowly, take longer and need more memory: the bound gains as
-    much as the deepest and pays as little as the shallowest.
+    More layers and larger MLPs add params and width, but they take longer, need more memory and leave a budget of
+    FLOPs or days with fewer tokens, and more layers learn more slowly: the bound gains as much as the most and pays as
+    little as the least. The share of the MLP is best where it is nearest to its optimum, the alignment perhaps where
+    the share is not.
     """
-    least = with_layers(shapes, shallowest)
-    scored = regime(shapes, query)
-    if spends(query):  # what a budget trains the shallowest on
+    scored = regime(most, query)
+    if spends(query):  # what a budget trains the smallest on
         scored["tokens"] = regime(least, query)["tokens"]
-    gained = ranking.evaluate(shapes, **scored, learning_layers=shallowest)
-    return total({**gained, **preferred(least, query)})
+    smallest, largest = least.intermediate_size, most.intermediate_size
+    nearest = np.clip(ranking.best_intermediate(least), smallest, largest)
+    aligned = np.where(smallest < largest, 0, smallest)
+    return total(
+        {
+            **ranking.evaluate(most, **scored, learning_layers=least.num_layers),
+            "mlp_share": ranking.mlp_share(replace(least, intermediate_size=nearest)),
+            "alignment": ranking.alignment(replace(least, intermediate_size=aligned)),
+            **preferred(least, query),
+        }
+    )
 
 
 def regime(shapes: Any, query: Query) -> dict[str, Any]:
@@ -117,12 +131,29 @@ def timed_micro_batch(shapes: Any, query: Query) -> Number:
     return timed
 
 
-def best(shapes: Shapes, query: Query, sums: Floats | None = None) -> Shapes:
-    """The first `top` rows of the order, of which no two share layers and hidden size. `sums` are their totals, where
-    they are known."""
+def best_of_runs(runs: Runs, bounds: Floats, query: Query) -> Shapes:
+    """The first `top` rows of the order, of which no two share layers and hidden size, among the shapes of runs.
+
+    Runs are listed from the lowest bound up: first as many as hold `top` pairs of layers and hidden size, then those
+    that may hold a row better than the last one found there.
+    """
+    ranked = np.argsort(bounds, kind="stable")
+    pairs = first_of_each_width_and_depth(runs.shapes.take(ranked))
+    enough = 1 + int(pairs[: query.top][-1]) if len(pairs) else 0
+    found = best(runs.take(ranked[:enough]).listed(), query)
+    if len(found) == query.top:
+        worst = totals(found, query)[-1] + BOUND_SLACK
+        ranked = ranked[: np.searchsorted(bounds[ranked], worst, side="right")]
+    for block in runs.take(ranked[enough:]).blocks():
+        found = best(Shapes.concatenate([found, block]), query)
+    return found
+
+
+def best(shapes: Shapes, query: Query) -> Shapes:
+    """The first `top` rows of the order, of which no two share layers and hidden size."""
     if not len(shapes):
         return shapes
-    sums = totals(shapes, query) if sums is None else sums
+    sums = totals(shapes, query)
     size = min(len(shapes), 64 * query.top)
     while True:  # order the rows with the smallest totals; more of them where too many share layers and hidden
         chosen = np.flatnonzero(sums <= np.partition(sums, size - 1)[size - 1])

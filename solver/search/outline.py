@@ -31,10 +31,11 @@ def outline(query: Query) -> Outline | None:
     most = 2**12 + 1
     narrowest, widest = np.full(most, np.iinfo(np.int64).max), np.zeros(most, np.int64)
     losses = np.full(most, np.inf)
-    for shapes in lattice(query).in_band(*band(query.target_params, query.tolerance)):
-        np.minimum.at(narrowest, shapes.num_layers, shapes.hidden_size)
-        np.maximum.at(widest, shapes.num_layers, shapes.hidden_size)
-        np.minimum.at(losses, shapes.num_layers, terms(shapes, query)["predicted_loss"])
+    # the first of a run learns most: it has as many tokens as any, and the law does not see the intermediate size
+    shapes = lattice(query).in_band(*band(query.target_params, query.tolerance)).shapes
+    np.minimum.at(narrowest, shapes.num_layers, shapes.hidden_size)
+    np.maximum.at(widest, shapes.num_layers, shapes.hidden_size)
+    np.minimum.at(losses, shapes.num_layers, terms(shapes, query)["predicted_loss"])
     layers = np.flatnonzero(widest)
     if not len(layers):
         return None

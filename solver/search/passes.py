@@ -13,17 +13,16 @@ from diymodel.config import DIYConfig
 from solver import counts, memory
 from solver.errors import QueryError
 from solver.families import Dimensions
-from solver.lattice import Ints, Lattice, Shapes, lattice
+from solver.lattice import Ints, Lattice, Runs, Shapes, lattice
 from solver.query import OPTIONS, Query
-from solver.search.known import Block, Known
-from solver.search.order import best, lower_bounds, totals, with_layers
+from solver.recipe import Recipe
+from solver.search.boxes import best_of_boxes
+from solver.search.known import Band, Known
+from solver.search.order import totals, with_layers
 from solver.units import band
 
 if TYPE_CHECKING:
     from solver.interop.blueprints import Config
-
-BOUND_SLACK = 1e-8
-"""Nats by which the rounding of a total may hide a row that is as good as the last one kept."""
 
 PARTS = 4
 """Into which a range of intermediate sizes is cut where its ends differ: fewer take more rounds, more look at more."""
@@ -66,85 +65,80 @@ def winner(query: Query, known: Known | None = None) -> tuple[Config, float] | N
 
 def _with_target(grid: Lattice, query: Query, known: Known | None) -> Found:
     low, high = band(query.target_params or 0, query.tolerance)
-    blocks = known.band(grid, query, low, high) if known else map(Block, grid.in_band(low, high))
-    most_bytes = memory.largest_allocation(query.vram_bytes or 0)
-    in_band = fitting = 0
-    first = too_large = smallest = grid.columns.take([])
-    for block in blocks:
-        shapes = block.shapes
-        remembered = known is not None and query.vram_bytes is not None
-        admitted = block.allocated(query.recipe) <= most_bytes if remembered else fits(shapes, query)
-        in_band, fitting = in_band + len(shapes), fitting + int(admitted.sum())
-        first = _merged(first, block.best(admitted, query), query)
-        if admitted.all():
-            continue
-        too_large = _merged(too_large, block.best(~admitted, query), query)
-        if not fitting:
-            narrowest = shapes.take(_first_of_each_run(shapes))
-            smallest = least_memory(Shapes.concatenate([smallest, narrowest]), query)
-    return Found(in_band=in_band, fitting=fitting, best=first, too_large=too_large, smallest=smallest)
-
-
-def _merged(first: Shapes, second: Shapes, query: Query) -> Shapes:
-    """The first rows of the order in two lists that are each in order."""
-    if not len(first) or not len(second):
-        return first if len(first) else second
-    return best(Shapes.concatenate([first, second]), query)
-
-
-def _without_target(grid: Lattice, query: Query) -> Found:
-    """The shapes of lowest total that fit the budget, whatever their count.
-
-    At everything else fixed more layers raise the memory, so each column and intermediate size has a deepest row that
-    fits. Above it the total is bounded over any range of depths: ranges whose bound is no better than the best rows
-    found so far are dropped, the others halved.
-    """
-    rows, last = deepest_that_fit(grid, query)
+    shapes = known.band(grid, query, low, high) if known else Band(grid.in_band(low, high))
+    numbers = how_many_fit(shapes, query)
+    in_band, fitting = int(shapes.runs.lengths.sum()), int(numbers.sum())
+    none = grid.columns.take([])
+    refused, fit_all = shapes.runs.beyond(numbers), fitting == in_band
     return Found(
-        in_band=grid.size,
-        fitting=int((last + 1).sum()),
-        best=_best_of_depths(rows, last, grid.layers, query),
-        too_large=grid.columns.take([]),
-        smallest=least_memory(grid.columns, query),
+        in_band=in_band,
+        fitting=fitting,
+        best=shapes.best(query) if fit_all else shapes.best_of(shapes.runs.up_to(numbers), query),
+        too_large=none if fit_all else shapes.best_of(refused, query),
+        smallest=none if fitting or not in_band else _least(shapes.runs.shapes, shapes.smallest_bytes(query.recipe)),
     )
 
 
-def _best_of_depths(rows: Shapes, last: Ints, layers: Ints, query: Query) -> Shapes:
-    """The best among all rows at every number of layers from the first to layers[last]."""
-    first = np.zeros_like(last)
-    found = best(with_layers(rows, layers[last]), query)
-    while len(rows):
-        bound = lower_bounds(with_layers(rows, layers[last]), layers[first], query)
-        worst = totals(found, query)[-1] if len(found) == query.top else np.inf
-        open_ranges = (bound <= worst + BOUND_SLACK) & (first < last)
-        rows, first, last = rows.take(open_ranges), first[open_ranges], last[open_ranges]
-        middle = np.sqrt(layers[first] * layers[last]).astype(np.int64)
-        middle = np.clip(np.searchsorted(layers, middle, side="right") - 1, first, last - 1)
-        found = best(Shapes.concatenate([found, with_layers(rows, layers[middle])]), query)
-        rows = Shapes.concatenate([rows, rows])
-        first, last = np.concatenate([first, middle + 1]), np.concatenate([middle, last])
-    return found
+def how_many_fit(shapes: Band, query: Query) -> Ints:
+    """How many of each run have the verdict fits or uncertain: memory grows with the intermediate size, so it is the
+    first so many."""
+    runs = shapes.runs
+    if query.vram_bytes is None or not len(runs):
+        return runs.lengths
+    most_bytes = memory.largest_allocation(query.vram_bytes)
+    one = runs.shapes.config(0)
+    assert isinstance(one, DIYConfig)  # a budget is refused for any other
+    one_fits = memory.allocated_bytes(one, query.recipe) <= most_bytes
+    if not one_fits and not (shapes.smallest_bytes(query.recipe) <= most_bytes).any():
+        return np.zeros_like(runs.lengths)
+    fits_whole = shapes.largest_bytes(query.recipe) <= most_bytes
+    if fits_whole.all():
+        return runs.lengths
+    some = shapes.smallest_bytes(query.recipe) <= most_bytes
+    numbers = np.where(fits_whole, runs.lengths, some.astype(np.int64))
+    between = np.flatnonzero(some & ~fits_whole)
+    numbers[between] = _most_that_fit(runs.take(between), query.recipe, most_bytes)
+    return numbers
 
 
-def deepest_that_fit(grid: Lattice, query: Query) -> tuple[Shapes, Ints]:
-    """Every column and intermediate size of which some depth fits, with the index of the largest admissible number of
-    layers that does. Without a budget of memory that is the deepest there is."""
-    last = np.cumsum(grid.widths) - 1
-    first = last + 1 - grid.widths
-    rows = np.repeat(np.arange(len(grid.columns)), grid.widths)
-    numbers = np.arange(len(rows)) - first[rows]
+def _most_that_fit(runs: Runs, recipe: Recipe, most_bytes: int) -> Ints:
+    """How many of each run need at most so many bytes, where the first does and the last does not."""
+    fit, do_not = np.ones_like(runs.lengths), runs.lengths
+    while (open_runs := np.flatnonzero(do_not - fit > 1)).size:
+        middle = (fit[open_runs] + do_not[open_runs]) // 2
+        needed = memory.allocated_bytes(runs.take(open_runs).at(middle - 1), recipe)
+        fit[open_runs] = np.where(needed <= most_bytes, middle, fit[open_runs])
+        do_not[open_runs] = np.where(needed <= most_bytes, do_not[open_runs], middle)
+    return fit
+
+
+def _without_target(grid: Lattice, query: Query) -> Found:
+    """The shapes of lowest total that fit the budget, whatever their count."""
+    depths = deepest_that_fit(grid, query)
+    return Found(
+        in_band=grid.size,
+        fitting=int((depths + 1).sum()),
+        best=best_of_boxes(grid, depths, query),
+        too_large=grid.columns.take([]),
+        smallest=_least(grid.columns, memory.allocated_bytes(grid.columns, query.recipe)),
+    )
+
+
+def deepest_that_fit(grid: Lattice, query: Query) -> Ints:
+    """For every intermediate size of every column, one column after the other, the number (from 0) of the deepest
+    admissible layers that fit; -1 where none do. Without a budget of memory that is the deepest there is."""
+    begins = np.cumsum(grid.widths) - grid.widths
     if query.vram_bytes is None:
-        return grid.at(rows, numbers), np.full(len(rows), len(grid.layers) - 1)
+        return np.full(grid.widths.sum(), len(grid.layers) - 1)
     most_bytes = memory.largest_allocation(query.vram_bytes)
 
     def deepest_at(positions: Ints) -> Ints:
-        shapes = grid.at(rows[positions], numbers[positions])
+        rows = np.searchsorted(begins, positions, side="right") - 1
+        shapes = grid.at(rows, positions - begins[rows])
         deepest = memory.most_layers(shapes, query.recipe, most_bytes)
         return np.searchsorted(grid.layers, deepest, side="right") - 1
 
-    deepest = _falling(first, last, deepest_at)
-    some = deepest >= 0
-    return grid.at(rows[some], numbers[some]), deepest[some]
+    return _falling(begins, begins + grid.widths - 1, deepest_at)
 
 
 def _falling(first: Ints, last: Ints, value_at: Callable[[Ints], Ints]) -> Ints:
@@ -154,54 +148,30 @@ def _falling(first: Ints, last: Ints, value_at: Callable[[Ints], Ints]) -> Ints:
     depths that fit, that asks for a twentieth of the positions of the default lattice.
     """
     values = np.zeros(last[-1] + 1, np.int64)
-    known = np.zeros(len(values), np.bool_)
-    asked = np.unique(np.concatenate([first, last]))
-    while len(asked):
+    known, wanted = np.zeros(len(values), np.bool_), np.zeros(len(values), np.bool_)
+    cuts = [first, last]
+    while True:
+        for cut in cuts:
+            wanted[cut] = True
+        asked = np.flatnonzero(wanted & ~known)
+        if not len(asked):
+            break
         values[asked], known[asked] = value_at(asked), True
         uneven = values[first] != values[last]
         first, last = first[uneven], last[uneven]
         cuts = [first + (last - first) * part // PARTS for part in range(PARTS + 1)]
-        asked = np.unique(np.concatenate(cuts))
-        asked = asked[~known[asked]]
         first, last = np.concatenate(cuts[:-1]), np.concatenate(cuts[1:])
     before = np.maximum.accumulate(np.where(known, np.arange(len(values)), 0))
     return values[before]
 
 
 def fits(shapes: Shapes, query: Query) -> NDArray[np.bool_]:
-    """Where the verdict is fits or uncertain.
-
-    Memory grows with the intermediate size, so in a run of shapes that differ in it alone, ascending, all fit if the
-    last does and none if the first does not. Only the runs in between are looked at shape by shape.
-    """
-    within = np.ones(len(shapes), dtype=np.bool_)
-    if query.vram_bytes is None or not len(shapes):
-        return within
-    first = _first_of_each_run(shapes)
-    last = np.append(first[1:], len(shapes)) - 1
-    all_fit = _each_fits(shapes.take(last), query)
-    none_fits = ~all_fit
-    none_fits[none_fits] = ~_each_fits(shapes.take(first[none_fits]), query)
-    lengths = last - first + 1
-    within[np.repeat(none_fits, lengths)] = False
-    between = np.repeat(~(all_fit | none_fits), lengths)
-    within[between] = _each_fits(shapes.take(between), query)
+    """Where the verdict is fits or uncertain."""
+    if query.vram_bytes is None:
+        return np.ones(len(shapes), dtype=np.bool_)
+    needed = memory.allocated_bytes(shapes, query.recipe)
+    within: NDArray[np.bool_] = needed <= memory.largest_allocation(query.vram_bytes)
     return within
-
-
-def _each_fits(shapes: Shapes, query: Query) -> NDArray[np.bool_]:
-    needed = memory.device_bytes(memory.allocated_bytes(shapes, query.recipe))
-    within: NDArray[np.bool_] = needed <= query.vram_bytes
-    return within
-
-
-def _first_of_each_run(shapes: Shapes) -> Ints:
-    """Where shapes begin that differ from the one before in more than a larger intermediate size."""
-    begins = np.ones(len(shapes), dtype=np.bool_)
-    begins[1:] = np.diff(shapes.intermediate_size) <= 0
-    for name in ("vocab_size", "hidden_size", "num_layers", "num_heads", "num_kv_heads", "head_dim"):
-        begins[1:] |= np.diff(getattr(shapes, name)) != 0
-    return np.flatnonzero(begins)
 
 
 def largest_that_fits(grid: Lattice, query: Query) -> Shapes:
@@ -248,10 +218,9 @@ def _halved(rows: Ints, first: Ints, last: Ints) -> tuple[Ints, Ints, Ints]:
     )
 
 
-def least_memory(shapes: Shapes, query: Query) -> Shapes:
+def _least(shapes: Shapes, allocated: Ints) -> Shapes:
     """The row that needs least memory."""
-    needed = memory.allocated_bytes(shapes, query.recipe)
-    return shapes.take(np.lexsort([counts.total(shapes), needed])[:1])
+    return shapes.take(np.lexsort([counts.total(shapes), allocated])[:1])
 
 
 def _check_arithmetic(grid: Lattice, query: Query) -> None:

@@ -27,7 +27,7 @@ def serve(host: str, port: int, settings: Settings) -> None:
     Raises:
         RequestError: an address that cannot be listened on.
     """
-    listener = _listen(host, port)
+    listener = listen(host, port)
     logging.basicConfig(handlers=[_Lines()], level=logging.ERROR if settings.quiet else logging.WARNING)
     config = uvicorn.Config(
         create_app(settings),
@@ -56,15 +56,20 @@ class _Lines(logging.Handler):
         log_line({"time": when, "level": record.levelname, "message": record.getMessage(), "trace": trace})
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that listens there.
+
+    Raises:
+        RequestError: an address that cannot be listened on.
+    """
     try:
-        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[
-            0
-        ]
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except (OSError, UnicodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not a name"
         raise RequestError("host", host, f"cannot be found ({reason}); use 127.0.0.1, or 0.0.0.0 for all") from None
-    listener = socket.socket(family, kind)
+    family, kind, protocol, _, address = found[0]
+    # with the protocol named, asyncio turns Nagle's algorithm off, which holds an answer's body back for 40 ms
+    listener = socket.socket(family, kind, protocol)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
