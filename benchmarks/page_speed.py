@@ -41,6 +41,10 @@ CASES: list[tuple[str, str, str]] = [
     ("training tokens", "?target=500M&vram=24GB", "tokens-slider"),
     ("the target, where nothing fits", "?target=60B&vram=24GB", "target-slider"),
     ("the budget, without a target", "?vram=24GB", "vram-slider"),
+    ("a large budget, without a target", "?vram=640GB", "vram-slider"),
+    ("the target, balanced with speed and memory", "?target=500M&vram=24GB&prefer=balanced", "target-slider"),
+    ("the budget, balanced, without a target", "?vram=80GB&prefer=balanced", "vram-slider"),
+    ("the target, within 10 %", "?target=7B&vram=80GB&tolerance=10%25", "target-slider"),
 ]
 """(what is moved, the link it starts from, the slider)"""
 

@@ -1,6 +1,7 @@
 """Mixed load on `diysolve serve` over the loopback: does its memory stay flat, and how long do answers take?
 
     python -m benchmarks.serve_load --seconds 600 --rate 200 --out benchmarks/results/serve-load-DATE.md
+    python -m benchmarks.serve_load --seconds 60 --rate 200 --solves
 
 Requests start at fixed times, whether or not earlier ones are answered, and their latency counts from that time: a
 service that falls behind cannot hide it. It ends by itself. Nothing leaves this machine.
@@ -121,6 +122,8 @@ MIX: list[tuple[Callable[[random.Random], Request], int]] = [
 ]  # fmt: skip
 """Percent."""
 
+SOLVES = [(solve, 1)]
+
 
 # How it is asked
 
@@ -172,17 +175,17 @@ class Record:
     """(seconds, bytes of the service's own process, bytes of its workers)"""
 
 
-async def load(port: int, process: psutil.Process, rate: float, seconds: float, seed: int) -> Record:
+async def load(port: int, process: psutil.Process, arguments: argparse.Namespace) -> Record:
     """Ask for so long."""
-    draw, record = random.Random(seed), Record()
+    draw, record, rate = random.Random(arguments.seed), Record(), arguments.rate
     idle: asyncio.Queue[Connection] = asyncio.Queue()
     for _ in range(CONNECTIONS):
         idle.put_nowait(Connection(port))
-    makers, weights = zip(*MIX, strict=True)
+    makers, weights = zip(*(SOLVES if arguments.solves else MIX), strict=True)
     started = time.perf_counter()
     tasks: set[asyncio.Task[None]] = set()
     watcher = asyncio.create_task(watch(process, started, record))
-    for number in range(int(rate * seconds)):
+    for number in range(int(rate * arguments.seconds)):
         due = started + number / rate
         if (ahead := due - time.perf_counter()) > 0:
             await asyncio.sleep(ahead)
@@ -240,7 +243,8 @@ def report(record: Record, arguments: argparse.Namespace) -> Iterator[str]:
     total = sum(map(len, record.latencies.values()))
     cpu = os.cpu_count()
     yield "# Load on the service\n"
-    yield f"{arguments.seconds:g} s of mixed load at {arguments.rate:g} requests a second over the loopback, asked on "
+    what = "solves, hardly one of them asked for before," if arguments.solves else "mixed load"
+    yield f"{arguments.seconds:g} s of {what} at {arguments.rate:g} requests a second over the loopback, asked on "
     yield f"the same machine: {cpu} cores ({platform.machine()}), Python {platform.python_version()}, "
     yield f"{arguments.workers} workers. Latency counts from when a request was due.\n"
     yield f"\nLoad average of the machine when it ended: {os.getloadavg()[0]:.1f}.\n"
@@ -289,10 +293,11 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=200)
     parser.add_argument("--workers", type=int, default=os.cpu_count())
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--solves", action="store_true", help="ask for nothing but solves")
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
     with service(arguments.workers) as (process, port):
-        record = asyncio.run(load(port, process, arguments.rate, arguments.seconds, arguments.seed))
+        record = asyncio.run(load(port, process, arguments))
     text = "".join(report(record, arguments))
     print(text)
     if arguments.out:

@@ -1,7 +1,7 @@
 """The best shapes of a lattice whatever their count: by branch and bound over boxes of layers and intermediate sizes.
 
 A box is a column at a range of intermediate sizes and a range of layers. Its total is bounded from its two corners;
-boxes whose bound is no better than the rows found so far are dropped, the others halved.
+boxes whose bound is no better than the rows found so far are dropped, the others halved, and their halves.
 """
 
 from __future__ import annotations
@@ -57,7 +57,8 @@ def best_of_boxes(grid: Lattice, depths: Ints, query: Query) -> Shapes:
         if len(found) == query.top:
             better = lower_bounds(least, most, query) <= totals(found, query)[-1] + BOUND_SLACK
         several = (boxes.narrowest < boxes.widest) | (boxes.shallowest < boxes.deepest)
-        boxes = _halved(grid, boxes.take(better & several))
+        # twice: a round costs a millisecond, however few its boxes are
+        boxes = _halved(grid, _halved(grid, boxes.take(better & several)))
     return found
 
 
