@@ -21,6 +21,8 @@ from solver.query import Prefer, Span
 from solver.ranking import law
 from solver.ranking.total import FITTED
 from solver.search import order
+from solver.search.known import Band
+from solver.search.passes import how_many_fit
 from solver.units import band
 from tests import brute_force
 from tests.strategies import small_queries
@@ -524,3 +526,71 @@ def test_an_end_of_the_lattice_can_bind() -> None:
 
 def test_an_infeasible_answer_has_no_binding_constraint() -> None:
     assert solve(Query.parse(target="7B", vram="1GB")).binding is None
+
+
+BOUNDED: list[dict[str, Any]] = [
+    {"vram": "80GB"},
+    {"vram": "80GB", "tokens_per_param": 20.0},
+    {"vram": "80GB", "prefer": "balanced"},
+    {"vram": "24GB", "prefer": "speed", "micro_batch": "max"},
+    {"vram": "640GB", "prefer": "memory", "checkpointing": "full"},
+    {"flops": "1e21"},
+    {"flops": "1e19", "vram": "80GB", "prefer": "balanced"},
+    {"gpu": "rtx4090", "train_days": 3.0},
+    {"gpu": "h100", "train_days": 30.0, "checkpointing": "full", "loss": "chunked"},
+]
+
+
+@pytest.mark.parametrize("words", BOUNDED, ids=lambda words: ",".join(map(str, words.values())))
+@given(seed=st.integers(0, 2**32 - 1), log_spread=st.floats(0, 6))
+def test_no_shape_of_a_box_is_better_than_its_bound(words: dict[str, Any], seed: int, log_spread: float) -> None:
+    query, draw = Query.parse(**words), np.random.default_rng(seed)
+    grid = lattice(query)
+    rows = draw.integers(0, len(grid.columns), 64)
+    spread = round(math.exp(log_spread))
+    narrow, shallow = draw.integers(0, grid.widths[rows]), draw.integers(0, len(grid.layers), 64)
+    wide = np.minimum(narrow + draw.integers(0, spread, 64), grid.widths[rows] - 1)
+    deep = np.minimum(shallow + draw.integers(0, spread, 64), len(grid.layers) - 1)
+    least = order.with_layers(grid.at(rows, narrow), grid.layers[shallow])
+    most = order.with_layers(grid.at(rows, wide), grid.layers[deep])
+    bounds = order.lower_bounds(least, most, query)
+    for inside in (least, most, *(
+        order.with_layers(grid.at(rows, draw.integers(narrow, wide + 1)), grid.layers[draw.integers(shallow, deep + 1)])
+        for _ in range(4)
+    )):  # fmt: skip
+        assert (bounds <= order.totals(inside, query) + order.BOUND_SLACK).all()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        {"target": "7B", "vram": "80GB"},
+        {"target": "60M", "tolerance": "20%", "prefer": "balanced", "vram": "24GB"},
+        {"target": "1B", "flops": "1e21", "tolerance": "5%"},
+    ],
+    ids=lambda words: ",".join(words.values()),
+)
+def test_no_shape_of_a_run_is_better_than_its_bound(words: dict[str, Any]) -> None:
+    query = Query.parse(**words)
+    runs = lattice(query).in_band(*band(query.target_params or 0, query.tolerance))
+    bounds = order.lower_bounds(runs.shapes, runs.largest, query)
+    assert (np.repeat(bounds, runs.lengths) <= order.totals(runs.listed(), query) + order.BOUND_SLACK).all()
+
+
+def test_runs_are_cut_where_they_are_told_to() -> None:
+    runs = lattice(Query.parse(target="125M")).in_band(*band(125_000_000, 0.01))
+    numbers = np.arange(len(runs)) % (runs.lengths + 1)
+    first, rest = runs.up_to(numbers).listed(), runs.beyond(numbers).listed()
+    both = [shapes.config(row) for shapes in (first, rest) for row in range(len(shapes))]
+    every = runs.listed()
+    assert len(both) == len(every)
+    assert set(both) == {every.config(row) for row in range(len(every))}
+
+
+@settings(max_examples=20)
+@given(st.integers(90, 260))
+def test_what_fits_of_a_band_is_what_fits_one_by_one(gigabytes: int) -> None:
+    query = Query.parse(target="7B", tolerance="5%", vram=f"{gigabytes}GB", hidden="2048:4096:512")
+    shapes = Band(lattice(query).in_band(*band(7_000_000_000, 0.05)))
+    needed = memory.device_bytes(memory.allocated_bytes(shapes.runs.listed(), query.recipe))
+    assert how_many_fit(shapes, query).sum() == (needed <= query.vram_bytes).sum()
