@@ -588,7 +588,7 @@ def test_runs_are_cut_where_they_are_told_to() -> None:
 
 
 @settings(max_examples=20)
-@given(st.integers(90, 260))
+@given(st.integers(108, 140))
 def test_what_fits_of_a_band_is_what_fits_one_by_one(gigabytes: int) -> None:
     query = Query.parse(target="7B", tolerance="5%", vram=f"{gigabytes}GB", hidden="2048:4096:512")
     shapes = Band(lattice(query).in_band(*band(7_000_000_000, 0.05)))
