@@ -17,7 +17,7 @@ def render(answer: Answer, form: Format = "table", *, width: int | None = None, 
         width: of the terminal that a table is for; None: it is piped, and no line is cut or broken.
         color: True where escape codes are welcome.
     """
-    from solver.report import cards  # noqa: F401  # its pages register themselves
+    from solver.report import cards, listings  # noqa: F401  # their pages register themselves
 
     if form == "table":
         from solver.report import table

@@ -17,11 +17,10 @@ from solver.report.layout import (
     Grid,
     Page,
     both_bytes,
-    memory_page,
     page,
     recipe_line,
-    shape_line,
 )
+from solver.report.listings import memory_page, shape_line
 from solver.units import short_count
 
 BAR = 30

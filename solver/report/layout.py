@@ -8,36 +8,22 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import singledispatch
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from diymodel.config import DIYConfig
 from solver.compute.plan import Training
-from solver.counts import MORE_COMPONENTS
 from solver.families import Dimensions
-from solver.memory.budget import MemoryReport
 from solver.query import DEFAULT_TOKENS, OPTIONS, Query
 from solver.recipe import Recipe
 from solver.report.answers import (
     Answer,
-    CountAnswer,
-    DevicesAnswer,
-    ExportAnswer,
-    MemoryAnswer,
-    PresetsAnswer,
-    RankAnswer,
     VerifyAnswer,
 )
 from solver.solution import Candidate, Explanation, NearMiss, Reading, Relaxation, Solution, Status, Verification
 from solver.units import GIB, exact_count, short_bytes, short_count
 
-if TYPE_CHECKING:
-    from solver.interop.blueprints import Config
-
 NONE = "-"
 """What stands where there is nothing."""
-
-UNKNOWN = "?"
-"""What stands where a figure is not known."""
 
 TIED = "="
 """The mark of a candidate that the law cannot tell from rank 1."""
@@ -75,7 +61,7 @@ def page(answer: Answer) -> Page:
     raise AssertionError(f"no page for {type(answer).__name__}")
 
 
-def _grid(title: str, columns: Iterable[Column], rows: Iterable[Sequence[str]]) -> Grid:
+def filled_grid(title: str, columns: Iterable[Column], rows: Iterable[Sequence[str]]) -> Grid:
     """A grid without the columns that have nothing to say in any row."""
     columns, rows = tuple(columns), [tuple(row) for row in rows]
     kept = [index for index in range(len(columns)) if any(row[index] != NONE for row in rows)]
@@ -191,7 +177,8 @@ SHAPE = (
 )
 
 
-def _shape_cells(config: DIYConfig | Dimensions) -> list[str]:
+def shape_cells(config: DIYConfig | Dimensions) -> list[str]:
+    """The cells under SHAPE."""
     return [
         str(config.num_layers),
         str(config.hidden_size),
@@ -220,14 +207,14 @@ def _candidates(answer: Solution) -> Grid:
         Column("pareto", "word", optional=True),
     )
     own_batch = answer.query.largest_micro_batch
-    return _grid("", columns, (_candidate_cells(candidate, own_batch) for candidate in answer.candidates))
+    return filled_grid("", columns, (_candidate_cells(candidate, own_batch) for candidate in answer.candidates))
 
 
 def _candidate_cells(candidate: Candidate, own_batch: bool) -> list[str]:
     memory = candidate.memory
     return [
-        _rank(candidate.rank, candidate.score.tie),
-        *_shape_cells(candidate.config),
+        rank_cell(candidate.rank, candidate.score.tie),
+        *shape_cells(candidate.config),
         short_count(candidate.params["total"]),
         NONE if candidate.target_error is None else f"{100 * candidate.target_error:+.2f}%",
         str(memory.recipe.micro_batch) if memory and own_batch else NONE,
@@ -249,7 +236,8 @@ def _run_cells(run: Training | None) -> list[str]:
     return [short_count(run.tokens), _number(run.days, ",.3g"), _number(run.cost, ",.0f")]
 
 
-def _rank(rank: int, tie: bool) -> str:
+def rank_cell(rank: int, tie: bool) -> str:
+    """A rank, and the mark of a tie."""
     return f"{rank}{TIED}" if tie and rank > 1 else f"{rank} "
 
 
@@ -257,7 +245,7 @@ def _nearest(answer: Solution) -> Page:
     blocks: list[str | Grid] = []
     if answer.nearest:
         columns = (*SHAPE, Column("params"), Column("device GiB"), Column("breaks", "text"))
-        blocks.append(_grid("Nearest misses", columns, (_miss_cells(miss) for miss in answer.nearest)))
+        blocks.append(filled_grid("Nearest misses", columns, (_miss_cells(miss) for miss in answer.nearest)))
     if answer.largest_target_that_fits is not None:
         fits = answer.largest_target_that_fits
         blocks.append(f"The largest target that fits: {short_count(fits)} ({fits:,} params).")
@@ -266,7 +254,7 @@ def _nearest(answer: Solution) -> Page:
 
 def _miss_cells(miss: NearMiss) -> list[str]:
     device = NONE if miss.device_bytes is None else gib(miss.device_bytes)
-    return [*_shape_cells(miss.config), short_count(miss.params), device, "; ".join(miss.breaks)]
+    return [*shape_cells(miss.config), short_count(miss.params), device, "; ".join(miss.breaks)]
 
 
 def _stats_line(answer: Solution) -> str:
@@ -283,14 +271,14 @@ def _explanation(explanation: Explanation) -> Page:
     blocks: list[str | Grid] = [_relaxations(explanation.relaxations)]
     if explanation.readings:
         columns = (Column("#"), Column("term", "word"), Column("nats"), Column("shape", "text"), Column("what", "text"))
-        blocks.append(_grid("The score in words", columns, map(_reading_cells, explanation.readings)))
+        blocks.append(filled_grid("The score in words", columns, map(_reading_cells, explanation.readings)))
     if explanation.neighbours:
         known = (Column("model", "word"), *SHAPE, Column("vocab"), Column("params"))
         rows = [
-            [near.name, *_shape_cells(near.config), str(near.config.vocab_size), short_count(near.params)]
+            [near.name, *shape_cells(near.config), str(near.config.vocab_size), short_count(near.params)]
             for near in explanation.neighbours
         ]
-        blocks.append(_grid("Published models of about the size of rank 1", known, rows))
+        blocks.append(filled_grid("Published models of about the size of rank 1", known, rows))
     return blocks
 
 
@@ -322,7 +310,7 @@ def _relaxations(relaxations: Sequence[Relaxation]) -> Grid:
         ]
         for relaxation in relaxations
     ]
-    return _grid("What loosening one thing would buy", columns, rows)
+    return filled_grid("What loosening one thing would buy", columns, rows)
 
 
 # verifications, of candidates and of files
@@ -373,7 +361,7 @@ def _peak(memory: Mapping[str, Any]) -> str:
 
 
 def _verification_page(title: str, first: Column, rows: Sequence[Sequence[str]]) -> Page:
-    grid = _grid(title, (first, *VERIFICATION), rows)
+    grid = filled_grid(title, (first, *VERIFICATION), rows)
     has_ratio = any("(" in cell for row in rows for cell in row[6:8])
     return [grid, RATIOS] if has_ratio else [grid]
 
@@ -394,222 +382,6 @@ def _verifications(candidates: Sequence[Candidate]) -> Page:
 def _verify(answer: VerifyAnswer) -> Page:
     rows = [[verified.source, *_verification_cells(verified.verification)] for verified in answer.configs]
     return _verification_page("", Column("config", "word"), rows)
-
-
-# the other commands
-
-
-COUNTED = ("total", "embedding", "position", "attention", "mlp", "router", "norm", "lm_head", "other")
-"""Columns of a count, in order; those of MORE_COMPONENTS only where a file has them."""
-
-
-@page.register(CountAnswer)
-def _count(answer: CountAnswer) -> Page:
-    found = {name for counted in answer.configs for name, params in (counted.params or {}).items() if params}
-    components = [name for name in COUNTED if name in found or name not in MORE_COMPONENTS]
-    sparse = any(counted.params and counted.active != counted.params["total"] for counted in answer.configs)
-    rows = []
-    for counted in answer.configs:
-        params = counted.params
-        cells = ["not counted"] if params is None else [f"{params.get(name, 0):,}" for name in components]
-        cells += [f"{counted.active:,}"] if params and sparse else []
-        rows.append((counted.source, *cells, *[NONE] * (len(components) + sparse - len(cells))))
-    columns = [Column("config", "word"), *map(Column, components)] + [Column("active")] * sparse
-    return [Grid("", tuple(columns), tuple(rows))]
-
-
-@page.register(MemoryAnswer)
-def _memory(answer: MemoryAnswer) -> Page:
-    head = f"{answer.source}: {shape_line(answer.config)}\nRecipe: {recipe_line(answer.report.recipe)}"
-    return [head, *memory_page(answer.report)]
-
-
-def memory_page(report: MemoryReport) -> Page:
-    """Moments and parts, the verdict, what would make it fit."""
-    blocks: list[str | Grid] = [
-        _moments(report.moments, report.binding),
-        f"Peak {short_bytes(report.peak_bytes)} at {report.binding}, "
-        f"{short_bytes(report.allocated_bytes)} as the allocator counts it; "
-        f"{short_bytes(report.device_bytes)} on the device, with allocator slack and CUDA context.",
-    ]
-    if report.budget_bytes is not None:
-        blocks.append(
-            f"Budget {both_bytes(report.budget_bytes)}: {_verdict_line(report)}. "
-            f"Largest micro-batch: {report.max_micro_batch or 'none'}."
-        )
-    if report.remedies:
-        blocks.append(_remedies(report))
-    return blocks
-
-
-def _remedies(report: MemoryReport) -> Grid:
-    """What each change saves; against a budget, whether it is enough."""
-    columns = (
-        Column("change", "text"),
-        Column("saves GiB"),
-        Column("peak GiB"),
-        Column("fits", "word"),
-        Column("largest micro-batch"),
-    )
-    fits = {True: "yes", False: "no", None: NONE}
-    rows = [
-        [r.change, gib(r.saved_bytes), gib(r.peak_bytes), fits[r.fits],
-         NONE if r.max_micro_batch is None else str(r.max_micro_batch)]
-        for r in report.remedies
-    ]  # fmt: skip
-    title = "What would save memory" if report.budget_bytes is None else "What would make it fit"
-    return _grid(title, columns, rows)
-
-
-def _verdict_line(report: MemoryReport) -> str:
-    reserve, over = short_bytes(report.reserve_bytes), report.device_bytes - (report.budget_bytes or 0)
-    if report.verdict == "does not fit":
-        return f"does not fit, by {short_bytes(over)}"
-    return (
-        f"fits, with the reserve of {reserve}"
-        if report.verdict == "fits"
-        else f"uncertain, without the reserve of {reserve}"
-    )
-
-
-def shape_line(config: Config) -> str:
-    """A config in one line."""
-    if not isinstance(config, DIYConfig):
-        return f"{config.model_type}, {_sizes(config, bool(config.family.tie_embeddings))}"
-    more = [word for word, on in (("qkv bias", config.qkv_bias), ("qk norm", config.qk_norm)) if on]
-    more += [] if config.final_norm else ["no final norm"]
-    return ", ".join([_sizes(config, config.tie_embeddings), *more])
-
-
-def _sizes(config: Config, is_tied: bool) -> str:
-    return ", ".join(
-        [
-            f"{config.num_layers} layers of {config.hidden_size}",
-            f"heads {config.num_heads}/{config.num_kv_heads} of {config.head_dim}",
-            f"intermediate {config.intermediate_size}",
-            f"vocab {config.vocab_size} {'tied' if is_tied else 'untied'}",
-        ]
-    )
-
-
-def _moments(moments: Mapping[str, Mapping[str, int]], binding: str) -> Grid:
-    """Parts down, moments across; the binding moment is marked. Parts that are nowhere are left out."""
-    parts = [part for part in next(iter(moments.values())) if part != "total"]
-    seen = [part for part in parts if any(moments[moment][part] for moment in moments)]
-    columns = (
-        Column("GiB", "word"),
-        *(Column(f"{moment} *" if moment == binding else moment) for moment in moments),
-    )
-    rows = [(part, *(gib(moments[moment][part]) for moment in moments)) for part in (*seen, "total")]
-    return Grid("Predicted memory by moment (* binds)", columns, tuple(rows))
-
-
-@page.register(RankAnswer)
-def _rank_answer(answer: RankAnswer) -> Page:
-    terms = list(answer.configs[0].score.terms) if answer.configs else []
-    columns = (
-        Column("#"),
-        Column("index"),
-        *SHAPE,
-        Column("vocab", optional=True),
-        Column("tokens"),
-        *(Column(term.replace("_", " "), optional=True) for term in terms),
-        Column("score"),
-    )
-    rows = [
-        [
-            _rank(ranked.rank, ranked.score.tie),
-            str(ranked.index),
-            *_shape_cells(ranked.config),
-            str(ranked.config.vocab_size),
-            NONE if answer.tokens else exact_count(ranked.tokens),
-            *(f"{ranked.score.terms[term]:.4f}" for term in terms),
-            f"{ranked.score.total:.4f}",
-        ]
-        for ranked in answer.configs
-    ]
-    assumed = f"Ranked at {exact_count(answer.tokens)} tokens." if answer.tokens else "Ranked at each config's tokens."
-    return [_grid("", columns, rows), f"{assumed} {IN_NATS}"]
-
-
-@page.register(ExportAnswer)
-def _export(answer: ExportAnswer) -> Page:
-    rows = [(path, f"{size:,}") for path, size in answer.files.items()]
-    return [
-        f"{answer.source}: {shape_line(answer.config)}",
-        f"{answer.params['total']:,} params as {answer.builds}.",
-        Grid("", (Column("written", "text"), Column("bytes")), tuple(rows)),
-        *(f"Note: {note}." for note in answer.notes),
-    ]
-
-
-@page.register(DevicesAnswer)
-def _devices(answer: DevicesAnswer) -> Page:
-    columns = (
-        Column("name", "word"),
-        Column("card", "word", optional=True),
-        Column("GB", optional=True),
-        Column("GiB"),
-        Column("GB/s"),
-        *(Column(f"{dtype} TFLOP/s") for dtype in ("bf16", "fp16", "tf32", "fp32")),
-        Column("source", "text"),
-    )
-    rows = [
-        [
-            card.name,
-            card.title,
-            f"{card.memory_bytes / 1e9:.2f}",
-            gib(card.memory_bytes),
-            UNKNOWN if card.bytes_per_second is None else f"{card.bytes_per_second / 1e9:,.0f}",
-            *(
-                UNKNOWN if peak is None else f"{peak / 1e12:,.1f}"
-                for peak in (card.bf16_flops, card.fp16_flops, card.tf32_flops, card.fp32_flops)
-            ),
-            f"{card.source}; {card.speed_source}",
-        ]
-        for card in answer.devices
-    ]
-    return [
-        _grid("", columns, rows),
-        "Peaks are dense and with sums in float32. "
-        f"{UNKNOWN}: not known, or the card has no such arithmetic; no time is estimated with it.",
-        "Give a name as --gpu, auto for the card that is here, or any other size as --vram.",
-    ]
-
-
-@page.register(PresetsAnswer)
-def _presets(answer: PresetsAnswer) -> Page:
-    columns = (
-        Column("name", "word"),
-        Column("params"),
-        Column("published", optional=True),
-        *SHAPE,
-        Column("vocab"),
-        Column("head", "word"),
-    )
-    rows = [
-        [
-            preset.name,
-            short_count(preset.params),
-            preset.published,
-            *_shape_cells(preset.config),
-            str(preset.config.vocab_size),
-            "tied" if preset.config.tie_embeddings else "untied",
-        ]
-        for preset in answer.presets
-    ]
-    rows += [
-        [
-            model.name,
-            short_count(model.params),
-            model.published or NONE,
-            *_shape_cells(known.shape),
-            str(known.shape.vocab_size),
-            "tied" if known.family.tie_embeddings else "untied",
-        ]
-        for model, known in answer.published
-    ]
-    return [_grid("", columns, rows), "Give a name in place of a FILE; the sources are in --format json."]
 
 
 # numbers
