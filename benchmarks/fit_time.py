@@ -9,15 +9,17 @@ What it says differently:
     software       course: modules written by students, slower between products; library: of a training library
     mlp            plain: up and down without a gate; counted as a gated one of two thirds the width, of equal FLOPs
     checkpointing  selective: every second product of a layer is computed again, taken as halfway between none and full
-    compiled       1: torch.compile, which our model does not use; taken as half the traffic and half the kernels
+    compiled       1: torch.compile, which our model does not use; half the kernels are left, and a fitted share of the
+                   traffic, whoever wrote the modules
     sharded        1: FSDP or ZeRO. Its precision is what products are computed in; the optimizer's step is spread over
                    the cards and taken as nothing, and so is the communication
     optimizer      0: forward and backward alone were timed
     tokens_per_second  of one GPU
 
 Left out are runs whose micro-batch, precision or recomputation is not stated, 8-bit products, tensor and pipeline
-parallelism, and float32 runs that may have used TF32. A group weighs the same however many rows it has; residuals are
-of the logarithm, under a soft l1 loss, and a weak prior keeps the parameters near what is usual.
+parallelism, short documents packed together, data parallel over links that are not known, and float32 runs that may
+have used TF32. A group weighs the same however many rows it has; residuals are of the logarithm, under a soft l1 loss,
+and a weak prior keeps the parameters near what is usual.
 """
 
 from __future__ import annotations
@@ -47,8 +49,9 @@ TABLE = Path(__file__).parent / "evidence" / "training_speed.csv"
 
 Floats = NDArray[np.float64]
 
-START = (0.7, 0.55, 0.65, 0.4, 20.0, 2.5, 3.0)
-"""Efficiency's fields, then traffic and kernels of the courses' software: what is usual, as a prior."""
+START = (0.7, 0.55, 0.9, 0.65, 0.4, 20.0, 2.5, 3.0, 0.5)
+"""Efficiency's fields, then traffic and kernels of the courses' software, and the traffic that a compiler leaves: what
+is usual, as a prior."""
 
 SPREAD = 0.2
 """Spread of the prior, in logarithms. Without it, products and traffic trade freely where a group is left out."""
@@ -56,8 +59,8 @@ SPREAD = 0.2
 SOFT = 0.1
 """Where the soft l1 loss leaves the square: an error of 10 %."""
 
-COMPILED = 0.5
-"""Share of traffic and kernels that a compiler leaves. Assumption."""
+COMPILED_KERNELS = 0.5
+"""Share of the kernels that a compiler leaves. Assumption."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -77,11 +80,9 @@ class Run:
     card: Device
     tokens_per_second: float
 
-    def estimate(self, efficiency: Efficiency, course: Software) -> float:
+    def estimate(self, efficiency: Efficiency, course: Software, compiled: Software) -> float:
         """Estimated tokens per second of one GPU."""
-        software = course if self.course else Software()
-        if self.compiled:
-            software = Software(traffic=COMPILED * software.traffic, kernels=COMPILED * software.kernels)
+        software = compiled if self.compiled else course if self.course else Software()
         recipes = [self.recipe, replace(self.recipe, checkpointing="full")] if self.selective else [self.recipe]
         seconds = np.mean(
             [
@@ -134,14 +135,16 @@ def _run(row: dict[str, str]) -> Run:
 
 def log_errors(runs: Sequence[Run], theta: Sequence[float] | Floats) -> Floats:
     """ln(estimated / measured tokens per second)."""
-    efficiency, course = unpacked(theta)
-    return np.array([np.log(run.estimate(efficiency, course) / run.tokens_per_second) for run in runs])
+    efficiency, course, compiled = unpacked(theta)
+    return np.array([np.log(run.estimate(efficiency, course, compiled) / run.tokens_per_second) for run in runs])
 
 
-def unpacked(theta: Sequence[float] | Floats) -> tuple[Efficiency, Software]:
+def unpacked(theta: Sequence[float] | Floats) -> tuple[Efficiency, Software, Software]:
+    """The efficiency, the courses' software and what a compiler makes of any."""
     names = [field.name for field in fields(Efficiency)]
     efficiency = Efficiency(**{name: float(value) for name, value in zip(names, theta, strict=False)})
-    return efficiency, Software(traffic=float(theta[-2]), kernels=float(theta[-1]))
+    traffic, kernels, compiled = map(float, theta[len(names) :])
+    return efficiency, Software(traffic=traffic, kernels=kernels), Software(traffic=compiled, kernels=COMPILED_KERNELS)
 
 
 def fit(runs: Sequence[Run]) -> Floats:
@@ -175,10 +178,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=step_time.EFFICIENCY)
     arguments = parser.parse_args()
-    efficiency, course = unpacked(fit(calibration(read())))
+    efficiency, course, compiled = unpacked(fit(calibration(read())))
     values = {field.name: round(getattr(efficiency, field.name), 4) for field in fields(Efficiency)}
     courses = {field.name: round(getattr(course, field.name), 4) for field in fields(Software)}
-    arguments.out.write_text(json.dumps({"fitted": values, "course_software": courses}, indent=1) + "\n")
+    stored = {"fitted": values, "course_software": courses, "compiled_traffic": round(compiled.traffic, 4)}
+    arguments.out.write_text(json.dumps(stored, indent=1) + "\n")
     print(arguments.out.read_text(), end="")
 
 

@@ -61,7 +61,9 @@ def main() -> None:
 def engine_errors(runs: Sequence[Run]) -> Floats:
     """ln(estimated / measured) under the engine's own efficiency."""
     stored: dict[str, Any] = json.loads(step_time.EFFICIENCY.read_text())
-    return log_errors(runs, [*stored["fitted"].values(), *stored["course_software"].values()])
+    return log_errors(
+        runs, [*stored["fitted"].values(), *stored["course_software"].values(), stored["compiled_traffic"]]
+    )
 
 
 def tables(runs: Sequence[Run], errors: Floats) -> list[str]:

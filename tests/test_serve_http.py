@@ -21,8 +21,8 @@ from solver.serve.run import listen
 from tests.serving import Service
 
 FINE = {"target": "20M", "vram": "24GB", "top": 1}
-SLOW = {"vram": "24GB", "vocab": "1000:40000:1000"}
-"""Three dozen lattices without a target: many seconds."""
+SLOW = {"vram": "640GB", "vocab": "1000:20000:1000", "prefer": "balanced", "micro_batch": "max"}
+"""Twenty lattices without a target, each shape timed at every micro-batch: many seconds."""
 
 BOUNDED = ("--workers=1", "--max-lattice=1000T", "--max-seconds=1", "--max-client-seconds=1", "--max-requests=2")
 

@@ -66,9 +66,13 @@ OPTIMIZER_BYTES = {"adamw": 28, "adamw-foreach": 40, "adamw-8bit": 16, "sgd": 12
 """Bytes a float32 weight moves in the optimizer's step: weight, gradient and states read, weight and states written;
 torch's foreach AdamW makes temporaries besides (assumption). Half of it in bfloat16."""
 
-POWER_LIMITED = ("h100", "h200", "b200")
+POWER_LIMITED = ("h100", "h200", "b200", "l4", "l40s", "rtx6000-ada")
 """Cards whose tensor cores draw more power than the card may at full speed, so that they reach a smaller share of their
-peak: Hopper and Blackwell for data centres. The fitted share is that of an H100; for the others it is assumed."""
+peak: Hopper and Blackwell for data centres, and Ada with its tensor cores at full rate."""
+
+GEFORCE = ("rtx30", "rtx40", "rtx50")
+"""How the names of cards begin whose tensor cores add up in float32 at half of their rate (the NVIDIA Ampere GA102, Ada
+and RTX Blackwell whitepapers): neither power nor memory holds that half back, so that they reach nearly all of it."""
 
 DATA_PARALLEL_SHARE = 0.76
 """Tokens/s of each of N cards against one alone, in data parallel without gradient accumulation: 0.79 (TinyLlama 1.1B,
@@ -84,6 +88,8 @@ class Efficiency:
     """Share of the 16-bit peak that large matrix products reach."""
     products_power_limited: float
     """The same on POWER_LIMITED cards."""
+    products_geforce: float
+    """The same on GEFORCE cards. The peak is at the boost clock of the data sheet, which cards exceed."""
     products_fp32: float
     """The same of the float32 peak."""
     fused_scores: float
@@ -94,7 +100,8 @@ class Efficiency:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Software:
-    """How a model is written, against ours: others are slower between the products, and launch more kernels."""
+    """How a model is written, against ours: others move more between the products and in the loss, or with a compiler
+    less, and launch more kernels."""
 
     traffic: float = 1.0
     kernels: float = 1.0
@@ -159,7 +166,7 @@ def micro_batch_seconds(
     tokens = recipe.seq_len * (recipe.micro_batch if micro_batch is None else micro_batch)
     layers, passes = shape.num_layers, FORWARD_AND_BACKWARD + (recipe.checkpointing == "full")
     work = passes * layers * _layer(shape, recipe, tokens, pace, software.traffic)
-    work = work + (FORWARD_AND_BACKWARD + (recipe.loss == "chunked")) * _head(shape, tokens, pace)
+    work = work + (FORWARD_AND_BACKWARD + (recipe.loss == "chunked")) * _head(shape, tokens, pace, software.traffic)
     if recipe.checkpointing == "full":  # the last product of a layer is not computed again
         work = work - layers * pace.product(tokens, shape.intermediate_size, shape.hidden_size)
     if recipe.precision.endswith("mixed"):
@@ -181,8 +188,7 @@ class _Pace:
     @classmethod
     def of(cls, recipe: Recipe, card: Device, efficiency: Efficiency) -> _Pace:
         single = DTYPES[recipe.precision] == "fp32"
-        share = efficiency.products_power_limited if card.name in POWER_LIMITED else efficiency.products
-        flops = card.peak_flops(recipe.precision) * (efficiency.products_fp32 if single else share)
+        flops = card.peak_flops(recipe.precision) * _share_of_peak(card, single, efficiency)
         return cls(
             flops_per_second=flops,
             score_flops_per_second=flops * efficiency.fused_scores,
@@ -200,6 +206,15 @@ class _Pace:
     def moving(self, values: Number) -> Number:
         """Seconds in which so many values pass through memory."""
         return self.value_bytes * values / self.bytes_per_second
+
+
+def _share_of_peak(card: Device, single: bool, efficiency: Efficiency) -> float:
+    """What large products reach of a card's peak."""
+    if single:
+        return efficiency.products_fp32
+    if card.name.startswith(GEFORCE):
+        return efficiency.products_geforce
+    return efficiency.products_power_limited if card.name in POWER_LIMITED else efficiency.products
 
 
 def _layer(shape: Any, recipe: Recipe, tokens: Number, pace: _Pace, traffic: float) -> Number:
@@ -226,10 +241,10 @@ def _scores(shape: Any, recipe: Recipe, tokens: Number, pace: _Pace) -> Number:
     return 4 * pairs * queries / pace.flops_per_second + pace.moving(pace.eager_values * pairs * shape.num_heads)
 
 
-def _head(shape: Any, tokens: Number, pace: _Pace) -> Number:
+def _head(shape: Any, tokens: Number, pace: _Pace, traffic: float) -> Number:
     """Seconds of a forward pass of the output head and the loss."""
     product = pace.product(tokens, shape.hidden_size, shape.vocab_size)
-    return product + LOGIT_BYTES * tokens * shape.vocab_size / pace.bytes_per_second
+    return product + traffic * LOGIT_BYTES * tokens * shape.vocab_size / pace.bytes_per_second
 
 
 def _round_up(side: Number, tile: int) -> Number:
