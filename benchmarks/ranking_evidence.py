@@ -259,7 +259,7 @@ def verdicts_page(found: dict[str, list[Judgement]]) -> list[str]:
 
 
 def ceiling(found: dict[str, list[Judgement]]) -> str:
-    """What the true order could reach on all sweeps that were not fitted, each judged once; single tasks have no goal."""
+    """What the true order could reach on all sweeps outside the fit, each judged once; single tasks have no goal."""
     _, *others = found
     misses = np.array([one.misses for name in others for one in found[name] if not one.ours.single_task])
     return (
