@@ -70,8 +70,8 @@ POWER_LIMITED = ("h100", "h200", "b200", "l4", "l40s", "rtx6000-ada")
 """Cards whose tensor cores draw more power than the card may at full speed, so that they reach a smaller share of their
 peak: Hopper and Blackwell for data centres, and Ada with its tensor cores at full rate."""
 
-GEFORCE = ("rtx30", "rtx40", "rtx50")
-"""How the names of cards begin whose tensor cores add up in float32 at half of their rate (the NVIDIA Ampere GA102, Ada
+GEFORCE = "GeForce"
+"""How the titles of cards begin whose tensor cores add up in float32 at half of their rate (the NVIDIA Ampere GA102, Ada
 and RTX Blackwell whitepapers): neither power nor memory holds that half back, so that they reach nearly all of it."""
 
 DATA_PARALLEL_SHARE = 0.76
@@ -212,7 +212,7 @@ def _share_of_peak(card: Device, single: bool, efficiency: Efficiency) -> float:
     """What large products reach of a card's peak."""
     if single:
         return efficiency.products_fp32
-    if card.name.startswith(GEFORCE):
+    if card.title.startswith(GEFORCE):
         return efficiency.products_geforce
     return efficiency.products_power_limited if card.name in POWER_LIMITED else efficiency.products
 

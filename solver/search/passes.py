@@ -103,7 +103,7 @@ def how_many_fit(shapes: Band, query: Query) -> Ints:
 
 def _most_that_fit(runs: Runs, recipe: Recipe, most_bytes: int) -> Ints:
     """How many of each run need at most so many bytes, where the first does and the last does not."""
-    fit, do_not = np.ones_like(runs.lengths), runs.lengths
+    fit, do_not = np.ones_like(runs.lengths), runs.lengths.copy()
     while (open_runs := np.flatnonzero(do_not - fit > 1)).size:
         middle = (fit[open_runs] + do_not[open_runs]) // 2
         needed = memory.allocated_bytes(runs.take(open_runs).at(middle - 1), recipe)
