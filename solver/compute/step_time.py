@@ -71,8 +71,9 @@ POWER_LIMITED = ("h100", "h200", "b200", "l4", "l40s", "rtx6000-ada")
 peak: Hopper and Blackwell for data centres, and Ada with its tensor cores at full rate."""
 
 GEFORCE = "GeForce"
-"""How the titles of cards begin whose tensor cores add up in float32 at half of their rate (the NVIDIA Ampere GA102, Ada
-and RTX Blackwell whitepapers): neither power nor memory holds that half back, so that they reach nearly all of it."""
+"""How the titles of cards begin whose tensor cores add up in float32 at half of their rate (NVIDIA's whitepapers of
+Ampere GA102, Ada and RTX Blackwell): neither power nor memory holds that half back, so that they reach nearly all of
+it."""
 
 DATA_PARALLEL_SHARE = 0.76
 """Tokens/s of each of N cards against one alone, in data parallel without gradient accumulation: 0.79 (TinyLlama 1.1B,
