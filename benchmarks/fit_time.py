@@ -6,20 +6,19 @@
 What it says differently:
 
     use            calibrate: fitted here; test: never fitted, only held against the result by `time_error.py`
-    software       course: modules written by students, slower between products; library: of a training library
+    software       how the model is written: `ours`, or a row of `evidence/software.csv` (see `software.py`)
     mlp            plain: up and down without a gate; counted as a gated one of two thirds the width, of equal FLOPs
     checkpointing  selective: every second product of a layer is computed again, taken as halfway between none and full
-    compiled       1: torch.compile, which our model does not use; half the kernels are left, and a fitted share of the
-                   traffic, whoever wrote the modules
     sharded        1: FSDP or ZeRO. Its precision is what products are computed in; the optimizer's step is spread over
                    the cards and taken as nothing, and so is the communication
     optimizer      0: forward and backward alone were timed
     tokens_per_second  of one GPU
 
 Left out are runs whose micro-batch, precision or recomputation is not stated, 8-bit products, tensor and pipeline
-parallelism, short documents packed together, data parallel over links that are not known, and float32 runs that may
-have used TF32. A group weighs the same however many rows it has; residuals are of the logarithm, under a soft l1 loss,
-and a weak prior keeps the parameters near what is usual.
+parallelism, short documents packed together, data parallel over links that are not known, float32 runs that may have
+used TF32, attention by kernels that torch does not have (FlashAttention 3 and 4), and speeds whose timer includes
+evaluations (LLMs-from-scratch, chapter 5). A group weighs the same however many rows it has; residuals are of the
+logarithm, under a soft l1 loss, and a weak prior keeps the parameters near what is usual.
 """
 
 from __future__ import annotations
@@ -41,27 +40,25 @@ from scipy.optimize import least_squares
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from solver.compute import step_time
-from solver.compute.step_time import Efficiency, Software
+from solver.compute.step_time import Efficiency
+from solver.compute.traffic import Pass, Software, ours
 from solver.devices import Device, device
 from solver.recipe import Recipe
 
-TABLE = Path(__file__).parent / "evidence" / "training_speed.csv"
+EVIDENCE = Path(__file__).parent / "evidence"
+TABLE, SOFTWARE = EVIDENCE / "training_speed.csv", EVIDENCE / "software.csv"
 
 Floats = NDArray[np.float64]
 
-START = (0.7, 0.55, 0.9, 0.65, 0.4, 20.0, 2.5, 3.0, 0.5)
-"""Efficiency's fields, then traffic and kernels of the courses' software, and the traffic that a compiler leaves: what
-is usual, as a prior."""
+START = (0.7, 0.55, 0.9, 0.65, 0.4, 0.85, 2.5)
+"""Efficiency's fields, then what the course's software takes to launch a kernel against ours: what is usual, as a
+prior."""
 
 SPREAD = 0.2
 """Spread of the prior, in logarithms. Without it, products and traffic trade freely where a group is left out."""
 
 SOFT = 0.1
 """Where the soft l1 loss leaves the square: an error of 10 %."""
-
-COMPILED_KERNELS = 0.5
-"""Share of the kernels that a compiler leaves. Assumption."""
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Run:
@@ -70,39 +67,52 @@ class Run:
     name: str
     group: str
     use: str
+    software: Software
     course: bool
+    """Whether its launches are fitted."""
     shape: Any
     recipe: Recipe
     selective: bool
-    compiled: bool
     accumulation: int
     timed_optimizer: bool
     card: Device
     tokens_per_second: float
 
-    def estimate(self, efficiency: Efficiency, course: Software, compiled: Software) -> float:
+    def estimate(self, efficiency: Efficiency, course_launch: float) -> float:
         """Estimated tokens per second of one GPU."""
-        software = compiled if self.compiled else course if self.course else Software()
+        software = replace(self.software, launch=course_launch) if self.course else self.software
         recipes = [self.recipe, replace(self.recipe, checkpointing="full")] if self.selective else [self.recipe]
-        seconds = np.mean(
-            [
-                step_time.micro_batch_seconds(self.shape, recipe, self.card, efficiency=efficiency, software=software)
-                for recipe in recipes
-            ]
-        )
+        how: dict[str, Any] = {"efficiency": efficiency, "software": software}
+        seconds = np.mean([step_time.micro_batch_seconds(self.shape, r, self.card, **how) for r in recipes])
         step = self.accumulation * float(seconds)
         if self.timed_optimizer:
-            step += float(step_time.optimizer_seconds(self.shape, self.recipe, self.card))
+            step += float(step_time.optimizer_seconds(self.shape, self.recipe, self.card, efficiency=efficiency))
         return self.accumulation * self.recipe.tokens / step
 
 
 def read() -> list[Run]:
     """The table."""
+    ways = read_software()
     with TABLE.open(newline="") as file:
-        return [_run(row) for row in csv.DictReader(file)]
+        return [_run(row, ways) for row in csv.DictReader(file)]
 
 
-def _run(row: dict[str, str]) -> Run:
+def read_software() -> dict[tuple[str, str], Software]:
+    """How models are written, by name and precision."""
+    with SOFTWARE.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    passes = {
+        (row["software"], row["precision"], row["pass"]): Pass(**{f.name: float(row[f.name]) for f in fields(Pass)})
+        for row in rows
+    }
+    return {
+        (name, precision): Software(forward=forward, backward=passes[name, precision, "backward"])
+        for (name, precision, of_pass), forward in passes.items()
+        if of_pass == "forward"
+    }
+
+
+def _run(row: dict[str, str], ways: dict[tuple[str, str], Software]) -> Run:
     dimensions = ("num_layers", "hidden_size", "num_heads", "num_kv_heads", "intermediate_size", "vocab_size")
     shape = SimpleNamespace(**{name: int(row[name]) for name in (*dimensions, "tie_embeddings")})
     shape.head_dim = shape.hidden_size // shape.num_heads
@@ -110,22 +120,23 @@ def _run(row: dict[str, str]) -> Run:
         shape.intermediate_size *= 2 / 3
     shape.qkv_bias = shape.qk_norm = 0
     shape.final_norm = 1
-    selective = row["checkpointing"] == "selective"
+    selective, precision = row["checkpointing"] == "selective", row["precision"]
+    alike = "bf16-mixed" if precision == "16-mixed" else precision
     return Run(
         name=row["id"],
         group=row["group"],
         use=row["use"],
+        software=ours(alike) if row["software"] == "ours" else ways[row["software"], alike],
         course=row["software"] == "course",
         shape=shape,
         recipe=Recipe.parse(
-            precision=row["precision"],
+            precision=precision,
             micro_batch=int(row["micro_batch"]),
             seq=int(row["seq_len"]),
             checkpointing="none" if selective else row["checkpointing"],
             attention=row["attention"],
         ),
         selective=selective,
-        compiled=row["compiled"] == "1",
         accumulation=int(row["accumulation"]),
         timed_optimizer=row["optimizer"] == "1" and row["sharded"] == "0",
         card=device(row["device"]),
@@ -135,16 +146,15 @@ def _run(row: dict[str, str]) -> Run:
 
 def log_errors(runs: Sequence[Run], theta: Sequence[float] | Floats) -> Floats:
     """ln(estimated / measured tokens per second)."""
-    efficiency, course, compiled = unpacked(theta)
-    return np.array([np.log(run.estimate(efficiency, course, compiled) / run.tokens_per_second) for run in runs])
+    efficiency, course_launch = unpacked(theta)
+    return np.array([np.log(run.estimate(efficiency, course_launch) / run.tokens_per_second) for run in runs])
 
 
-def unpacked(theta: Sequence[float] | Floats) -> tuple[Efficiency, Software, Software]:
-    """The efficiency, the courses' software and what a compiler makes of any."""
+def unpacked(theta: Sequence[float] | Floats) -> tuple[Efficiency, float]:
+    """The efficiency, and what the course's software takes to launch a kernel against ours."""
     names = [field.name for field in fields(Efficiency)]
     efficiency = Efficiency(**{name: float(value) for name, value in zip(names, theta, strict=False)})
-    traffic, kernels, compiled = map(float, theta[len(names) :])
-    return efficiency, Software(traffic=traffic, kernels=kernels), Software(traffic=compiled, kernels=COMPILED_KERNELS)
+    return efficiency, float(theta[len(names)])
 
 
 def fit(runs: Sequence[Run]) -> Floats:
@@ -178,10 +188,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=step_time.EFFICIENCY)
     arguments = parser.parse_args()
-    efficiency, course, compiled = unpacked(fit(calibration(read())))
+    efficiency, course_launch = unpacked(fit(calibration(read())))
     values = {field.name: round(getattr(efficiency, field.name), 4) for field in fields(Efficiency)}
-    courses = {field.name: round(getattr(course, field.name), 4) for field in fields(Software)}
-    stored = {"fitted": values, "course_software": courses, "compiled_traffic": round(compiled.traffic, 4)}
+    stored = {"fitted": values, "course_launch": round(course_launch, 4)}
     arguments.out.write_text(json.dumps(stored, indent=1) + "\n")
     print(arguments.out.read_text(), end="")
 

@@ -3,17 +3,16 @@
     t tokens of a micro-batch on one card   T tokens of a sequence   h hidden_size   f intermediate_size
     H, K query and kv heads   d head_dim   L num_layers
 
-A pass over a layer is the sum of its matrix products, its attention and the traffic of what runs between them. A
-product takes the longer of its arithmetic, at a share of the card's peak, and its own traffic (Williams et al. 2009,
-the roofline), with sides rounded up to the tiles that tensor cores work in (Anthony et al. 2024, arXiv:2401.14489:
-128 outputs, inner sides in steps of 64). A step is three passes (the backward pass is two), one more over the layers
-with checkpointing, then the optimizer's traffic. Kernels are launched while others run, so the time of a step is a
-smooth maximum of the card's work and the host's.
+A pass over a layer is the sum of its matrix products, its attention and the traffic of what runs between them
+(`solver.compute.traffic`). A product takes the longer of its arithmetic, at a share of the card's peak, and its own
+traffic (Williams et al. 2009, the roofline), with sides rounded up to the tiles that tensor cores work in (Anthony et
+al. 2024, arXiv:2401.14489: 128 outputs, inner sides in steps of 64). A step is a forward pass and a backward pass of
+twice the products, one more forward pass over the layers with checkpointing, then the optimizer's traffic. Kernels are
+launched while others run, so the time of a step is a smooth maximum of the card's work and the host's.
 
 The shares are fitted by `benchmarks/fit_time.py` on published throughputs and kept in `efficiency.json`;
-`benchmarks/time_error.py` holds the result against others that were not fitted. The counts of values moved and of
-kernels are assumptions, of the size of our own model's. Whatever is not said here is not known of a card: its cooling,
-its power limit, a data loader that is too slow.
+`benchmarks/time_error.py` holds the result against others that were not fitted. Whatever is not said here is not known
+of a card: its cooling, its power limit, a data loader that is too slow.
 
 `solver.ranking.speed` compares shapes by the same function, on a card of reference.
 """
@@ -29,6 +28,7 @@ from typing import Any
 import numpy as np
 
 from solver import counts
+from solver.compute.traffic import Pass, Software, ours
 from solver.devices import DTYPES, Device
 from solver.errors import RecipeError
 from solver.recipe import Recipe
@@ -43,16 +43,9 @@ FORWARD_AND_BACKWARD = 3
 
 TILE, DEPTH_TILE = 128, 64
 
-ELEMENTWISE_OF_HIDDEN, ELEMENTWISE_OF_INNER = 14, 4
-"""Values of width h, and of the products' outputs, that a token moves through memory between a layer's products: norms,
-rotary embedding, gate, residuals. Assumption."""
-
-KERNELS_PER_LAYER, LAUNCH_SECONDS = 40, 8e-6
-"""Kernels of a layer's forward pass without a compiler, and what the host takes for each. Assumption: torch's own
-overhead per operator is 5 to 10 microseconds on current hosts."""
-
-LOGIT_BYTES = 16
-"""Bytes that one logit moves in a pass: written in 16 bits, read and written in float32 by the loss."""
+LAUNCH_SECONDS = 8e-6
+"""What the host takes for a kernel of our own model, without a compiler. Assumption: torch's own overhead per operator
+is 5 to 10 microseconds on current hosts."""
 
 OVERLAP = 4
 """Exponent of the smooth maximum of the card's work and the host's: where both take as long, the step takes 19 % more.
@@ -95,20 +88,8 @@ class Efficiency:
     """The same of the float32 peak."""
     fused_scores: float
     """Share of the products' speed that fused attention reaches, over the half of the square that it computes."""
-    eager_values: float
-    """Values that attention written out moves through memory for each score, in a pass."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Software:
-    """How a model is written, against ours: others move more between the products and in the loss, or with a compiler
-    less, and launch more kernels."""
-
-    traffic: float = 1.0
-    kernels: float = 1.0
-
-
-OURS = Software()
+    bandwidth: float
+    """Share of the memory's bandwidth that operators between the products reach, and the optimizer."""
 
 
 @cache
@@ -125,7 +106,7 @@ def step_seconds(
     *,
     accumulation: int = 1,
     efficiency: Efficiency | None = None,
-    software: Software = OURS,
+    software: Software | None = None,
 ) -> Number:
     """Seconds of an optimizer step of `accumulation` micro-batches on one card: a float, or an array for columns.
 
@@ -134,7 +115,7 @@ def step_seconds(
         DeviceError: the card's peak in this precision or its bandwidth is not known.
     """
     micro_batch = micro_batch_seconds(shape, recipe, card, efficiency=efficiency, software=software)
-    return accumulation * micro_batch + optimizer_seconds(shape, recipe, card)
+    return accumulation * micro_batch + optimizer_seconds(shape, recipe, card, efficiency=efficiency)
 
 
 def is_known(card: Device, recipe: Recipe) -> bool:
@@ -142,10 +123,10 @@ def is_known(card: Device, recipe: Recipe) -> bool:
     return card.bytes_per_second is not None and getattr(card, f"{DTYPES[recipe.precision]}_flops") is not None
 
 
-def optimizer_seconds(shape: Any, recipe: Recipe, card: Device) -> Number:
+def optimizer_seconds(shape: Any, recipe: Recipe, card: Device, *, efficiency: Efficiency | None = None) -> Number:
     """Seconds of the optimizer's traffic alone."""
     moved = OPTIMIZER_BYTES[recipe.optimizer] / (2 if recipe.precision == "bf16-true" else 1)
-    return moved * counts.total(shape) / card.bandwidth()
+    return moved * counts.total(shape) / (card.bandwidth() * (efficiency or fitted()).bandwidth)
 
 
 def micro_batch_seconds(
@@ -155,24 +136,31 @@ def micro_batch_seconds(
     *,
     micro_batch: Number = None,
     efficiency: Efficiency | None = None,
-    software: Software = OURS,
+    software: Software | None = None,
 ) -> Number:
     """Seconds of forward and backward of one micro-batch. Errors as `step_seconds`.
 
-    `micro_batch` may be an array, one for each shape; by default it is the recipe's.
+    `micro_batch` may be an array, one for each shape; by default it is the recipe's. `software` is how the model is
+    written, by default as our own.
     """
     if recipe.mode != "train":
         raise RecipeError("mode", recipe.mode, "step times are those of training; use mode train")
+    software = software or ours(recipe.precision)
     pace = _Pace.of(recipe, card, efficiency or fitted())
     tokens = recipe.seq_len * (recipe.micro_batch if micro_batch is None else micro_batch)
-    layers, passes = shape.num_layers, FORWARD_AND_BACKWARD + (recipe.checkpointing == "full")
-    work = passes * layers * _layer(shape, recipe, tokens, pace, software.traffic)
-    work = work + (FORWARD_AND_BACKWARD + (recipe.loss == "chunked")) * _head(shape, tokens, pace, software.traffic)
+    products, pairs = _layer_products(shape, tokens, pace), 1.0 * tokens * recipe.seq_len
+    forward, backward = (
+        times * products + _scores(shape, recipe, pairs, pace, of_pass, times) + _traffic(shape, tokens, pace, of_pass)
+        for times, of_pass in ((1, software.forward), (2, software.backward))
+    )
+    layer, kernels = forward + backward, software.forward.kernels + software.backward.kernels
     if recipe.checkpointing == "full":  # the last product of a layer is not computed again
-        work = work - layers * pace.product(tokens, shape.intermediate_size, shape.hidden_size)
+        layer = layer + forward - pace.product(tokens, shape.intermediate_size, shape.hidden_size)
+        kernels += software.forward.kernels
+    work = shape.num_layers * layer + _head(shape, recipe, tokens, pace, software)
     if recipe.precision.endswith("mixed"):
         work = work + CAST_BYTES * counts.total(shape) / pace.bytes_per_second
-    host = passes * layers * software.kernels * KERNELS_PER_LAYER * LAUNCH_SECONDS
+    host = shape.num_layers * kernels * software.launch * LAUNCH_SECONDS
     return (work**OVERLAP + host**OVERLAP) ** (1 / OVERLAP)
 
 
@@ -184,7 +172,7 @@ class _Pace:
     score_flops_per_second: float
     bytes_per_second: float
     value_bytes: int
-    eager_values: float
+    """Of a value that products read and write."""
 
     @classmethod
     def of(cls, recipe: Recipe, card: Device, efficiency: Efficiency) -> _Pace:
@@ -193,20 +181,18 @@ class _Pace:
         return cls(
             flops_per_second=flops,
             score_flops_per_second=flops * efficiency.fused_scores,
-            bytes_per_second=card.bandwidth(),
+            bytes_per_second=card.bandwidth() * efficiency.bandwidth,
             value_bytes=4 if single else 2,
-            eager_values=efficiency.eager_values,
         )
 
     def product(self, rows: Number, inner: Number, outer: Number) -> Number:
         """Seconds of one product of (rows, inner) with (inner, outer), sides rounded up to tiles."""
         inner, outer = _round_up(inner, DEPTH_TILE), _round_up(outer, TILE)
-        arithmetic = 2.0 * rows * inner * outer / self.flops_per_second
-        return np.maximum(arithmetic, self.moving(rows * (inner + outer) + inner * outer))
+        return self.longer(2.0 * rows * inner * outer, rows * (inner + outer) + inner * outer)
 
-    def moving(self, values: Number) -> Number:
-        """Seconds in which so many values pass through memory."""
-        return self.value_bytes * values / self.bytes_per_second
+    def longer(self, flops: Number, values: Number) -> Number:
+        """Seconds of so much arithmetic while so many values pass through memory."""
+        return np.maximum(flops / self.flops_per_second, self.value_bytes * values / self.bytes_per_second)
 
 
 def _share_of_peak(card: Device, single: bool, efficiency: Efficiency) -> float:
@@ -218,34 +204,52 @@ def _share_of_peak(card: Device, single: bool, efficiency: Efficiency) -> float:
     return efficiency.products_power_limited if card.name in POWER_LIMITED else efficiency.products
 
 
-def _layer(shape: Any, recipe: Recipe, tokens: Number, pace: _Pace, traffic: float) -> Number:
-    """Seconds of a layer's forward pass."""
-    hidden, inner = shape.hidden_size, shape.intermediate_size
-    queries = shape.num_heads * shape.head_dim
-    fused = queries + 2 * shape.num_kv_heads * shape.head_dim
-    products = (
-        pace.product(tokens, hidden, fused)
+def _layer_products(shape: Any, tokens: Number, pace: _Pace) -> Number:
+    """Seconds of the products of a layer's forward pass."""
+    hidden, inner, queries, keys = _widths(shape)
+    return (
+        pace.product(tokens, hidden, queries + 2 * keys)
         + pace.product(tokens, queries, hidden)
         + pace.product(tokens, hidden, 2 * inner)
         + pace.product(tokens, inner, hidden)
     )
-    moved = ELEMENTWISE_OF_HIDDEN * hidden + ELEMENTWISE_OF_INNER * (fused + 2 * inner)
-    return products + _scores(shape, recipe, tokens, pace) + traffic * pace.moving(tokens * moved)
 
 
-def _scores(shape: Any, recipe: Recipe, tokens: Number, pace: _Pace) -> Number:
-    """Seconds of attention itself: fused over half of the square, or written out over all of it."""
-    pairs = 1.0 * tokens * recipe.seq_len
-    queries = shape.num_heads * shape.head_dim
+def _scores(shape: Any, recipe: Recipe, pairs: Number, pace: _Pace, of_pass: Pass, times: int) -> Number:
+    """Seconds of attention itself in a pass: fused over half of the square, or written out over all of it.
+
+    Written out it is two products, or four in the backward pass, whose scores pass through memory.
+    """
+    queries = _widths(shape)[2]
     if recipe.attention == "sdpa":
-        return 2 * pairs * queries / pace.score_flops_per_second
-    return 4 * pairs * queries / pace.flops_per_second + pace.moving(pace.eager_values * pairs * shape.num_heads)
+        return times * 2 * pairs * queries / pace.score_flops_per_second
+    scores = pairs * shape.num_heads
+    return 2 * times * pace.longer(2.0 * pairs * queries, scores) + of_pass.score * scores / pace.bytes_per_second
 
 
-def _head(shape: Any, tokens: Number, pace: _Pace, traffic: float) -> Number:
-    """Seconds of a forward pass of the output head and the loss."""
-    product = pace.product(tokens, shape.hidden_size, shape.vocab_size)
-    return product + traffic * LOGIT_BYTES * tokens * shape.vocab_size / pace.bytes_per_second
+def _traffic(shape: Any, tokens: Number, pace: _Pace, of_pass: Pass) -> Number:
+    """Seconds of what runs between the products of a layer, in a pass."""
+    hidden, inner, queries, keys = _widths(shape)
+    moved = of_pass.hidden * hidden + of_pass.queries * queries + of_pass.keys * keys + of_pass.inner * inner
+    return tokens * (moved + shape.qk_norm * of_pass.normed * (queries + keys)) / pace.bytes_per_second
+
+
+def _head(shape: Any, recipe: Recipe, tokens: Number, pace: _Pace, software: Software) -> Number:
+    """Seconds of the output head and the loss, both passes; the chunked loss runs forward twice."""
+    forward = 1 + (recipe.loss == "chunked")
+    moved = forward * software.forward.logit + software.backward.logit
+    product = (forward + 2) * pace.product(tokens, shape.hidden_size, shape.vocab_size)
+    return product + moved * tokens * shape.vocab_size / pace.bytes_per_second
+
+
+def _widths(shape: Any) -> tuple[Number, Number, Number, Number]:
+    """h, f, and the widths of queries and of keys."""
+    return (
+        shape.hidden_size,
+        shape.intermediate_size,
+        shape.num_heads * shape.head_dim,
+        shape.num_kv_heads * shape.head_dim,
+    )
 
 
 def _round_up(side: Number, tile: int) -> Number:

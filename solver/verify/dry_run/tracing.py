@@ -58,7 +58,7 @@ def trace(factory: ModuleFactory, recipe: Recipe, *, device: str = "cuda") -> Cu
     """
     with fake_device(device):
         module = factory()
-        _cast(module, weight_dtype(recipe.precision))
+        cast_module(module, weight_dtype(recipe.precision))
         if recipe.mode == "infer":
             return follow_inference(module.eval(), recipe, device)
         return follow_training(module.train(), recipe, device)
@@ -301,7 +301,7 @@ def _serve(meter: Meter, module: DIYForCausalLM, ids: Tensor, cache: KVCache, re
         hook.remove()
 
 
-def _cast(module: nn.Module, dtype: torch.dtype) -> None:
+def cast_module(module: nn.Module, dtype: torch.dtype) -> None:
     """`module.to(dtype)`, which refuses fake parameters; shared ones stay shared."""
     cast: dict[Tensor, nn.Parameter] = {}
     for part in module.modules():
