@@ -9,8 +9,9 @@ What it says differently:
     software       how the model is written: `ours`, or a row of `evidence/software.csv` (see `software.py`)
     mlp            plain: up and down without a gate; counted as a gated one of two thirds the width, of equal FLOPs
     checkpointing  selective: every second product of a layer is computed again, taken as halfway between none and full
-    sharded        1: FSDP or ZeRO. Its precision is what products are computed in; the optimizer's step is spread over
-                   the cards and taken as nothing, and so is the communication
+    sharded        fsdp, or zero1 for ZeRO's first stage, which exchanges as many bytes as data parallel (Rajbhandari et al.
+                   2020, arXiv:1910.02054, section 7). Their precision is what products are computed in; the optimizer's
+                   step is spread over the cards and taken as nothing, and so is what FSDP fetches ahead
     optimizer      0: forward and backward alone were timed
     tokens_per_second  of one GPU
 
@@ -75,6 +76,7 @@ class Run:
     selective: bool
     accumulation: int
     timed_optimizer: bool
+    exchanges: bool
     card: Device
     tokens_per_second: float
 
@@ -87,6 +89,8 @@ class Run:
         step = self.accumulation * float(seconds)
         if self.timed_optimizer:
             step += float(step_time.optimizer_seconds(self.shape, self.recipe, self.card, efficiency=efficiency))
+        if self.exchanges:
+            step += float(step_time.exchange_seconds(self.shape, self.recipe, self.card))
         return self.accumulation * self.recipe.tokens / step
 
 
@@ -133,12 +137,14 @@ def _run(row: dict[str, str], ways: dict[tuple[str, str], Software]) -> Run:
             precision=precision,
             micro_batch=int(row["micro_batch"]),
             seq=int(row["seq_len"]),
+            gpus=int(row["gpus"]),
             checkpointing="none" if selective else row["checkpointing"],
             attention=row["attention"],
         ),
         selective=selective,
         accumulation=int(row["accumulation"]),
-        timed_optimizer=row["optimizer"] == "1" and row["sharded"] == "0",
+        timed_optimizer=row["optimizer"] == "1" and not row["sharded"],
+        exchanges=row["sharded"] != "fsdp",
         card=device(row["device"]),
         tokens_per_second=float(row["tokens_per_second"]),
     )

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from solver import counts
 from solver.compute import flops
-from solver.compute.step_time import DATA_PARALLEL_SHARE, Number, micro_batch_seconds, optimizer_seconds
+from solver.compute.step_time import Number, exchange_seconds, micro_batch_seconds, optimizer_seconds
 from solver.compute.tokens import regime
 from solver.devices import DTYPES, Device
 from solver.recipe import Recipe
@@ -72,12 +72,12 @@ def accumulation(recipe: Recipe) -> int:
     return max(1, round(BATCH_TOKENS / (recipe.tokens * recipe.gpus)))
 
 
-def parallel_share(recipe: Recipe) -> float:
-    """Tokens/s of each card against one alone. Gradients are exchanged once a step, so that accumulation hides it."""
-    if recipe.gpus == 1:
-        return 1.0
-    exchange = 1 / DATA_PARALLEL_SHARE - 1
-    return 1 / (1 + exchange / accumulation(recipe))
+def parallel_share(shape: Any, recipe: Recipe, card: Device, alone: Number) -> Number:
+    """Tokens/s of each card in data parallel against `alone`, those of one card by itself.
+
+    Gradients are exchanged once a step, so that accumulation hides it.
+    """
+    return 1 / (1 + exchange_seconds(shape, recipe, card) * alone / (accumulation(recipe) * recipe.tokens))
 
 
 def tokens_per_second(shape: Any, recipe: Recipe, card: Device) -> Number:
@@ -89,7 +89,7 @@ def tokens_per_second(shape: Any, recipe: Recipe, card: Device) -> Number:
     """
     steps = accumulation(recipe)
     seconds = steps * micro_batch_seconds(shape, recipe, card) + optimizer_seconds(shape, recipe, card)
-    return recipe.gpus * parallel_share(recipe) * steps * recipe.tokens / seconds
+    return recipe.gpus * steps * recipe.tokens / (seconds + exchange_seconds(shape, recipe, card))
 
 
 def tokens_in_flops(shape: Any, recipe: Recipe, budget: float) -> Number:

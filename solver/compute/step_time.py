@@ -68,10 +68,24 @@ GEFORCE = "GeForce"
 Ampere GA102, Ada and RTX Blackwell): neither power nor memory holds that half back, so that they reach nearly all of
 it."""
 
-DATA_PARALLEL_SHARE = 0.76
-"""Tokens/s of each of N cards against one alone, in data parallel without gradient accumulation: 0.79 (TinyLlama 1.1B,
-8 A100, bf16: litgpt's table) and 0.74 (GPT-2 of 163M params, 4 A100: LLMs-from-scratch, chapter 5); the mean. Over PCIe
-without overlap it may be less: 0.54 is published for 3.4B params on 2 cards."""
+NVLINK = {
+    "v100-16gb": 300, "v100-32gb": 300, "a100-40gb": 600, "a100-80gb": 600,
+    "h20": 900, "h100": 900, "h200": 900, "b200": 1800,
+}  # fmt: skip
+"""Bandwidth of NVLink, in GB/s both ways (NVIDIA's data sheets), of the cards that are sold with it."""
+
+PCIE_5 = ("rtx-pro-6000",)
+
+EXCHANGE_BYTES_PER_SECOND = {"nvlink of 600 GB/s": 50e9, "pcie 5": 37e9, "pcie 4": 10e9, "geforce": 5e9}
+"""How fast the cards of data parallel exchange gradients, in so far as the backward pass does not hide it. From published
+speeds of N cards against one:
+
+    nvlink   32 and 77 GB/s, the geometric mean: TinyLlama, 8 A100, with 8,192 tokens a card (litgpt's table) and with
+             32,768 (whyNLP/tinyllama's); in proportion to the bandwidth for other generations (assumption)
+    pcie 5   37 GB/s: 3.4B params in float32, 2 RTX PRO 6000, overlapped (a write-up of CS336)
+    pcie 4   12 and 9 GB/s: TinyLlama, 4 and 8 RTX A6000 (whyNLP/tinyllama)
+    geforce  5 GB/s: TinyLlama, 8 RTX 3090 (the same); the driver lets none of them reach another's memory
+"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -127,6 +141,23 @@ def optimizer_seconds(shape: Any, recipe: Recipe, card: Device, *, efficiency: E
     """Seconds of the optimizer's traffic alone."""
     moved = OPTIMIZER_BYTES[recipe.optimizer] / (2 if recipe.precision == "bf16-true" else 1)
     return moved * counts.total(shape) / (card.bandwidth() * (efficiency or fitted()).bandwidth)
+
+
+def exchange_seconds(shape: Any, recipe: Recipe, card: Device) -> Number:
+    """Seconds of a step in which the cards of data parallel exchange gradients and do nothing else.
+
+    A ring sends 2 (N - 1) / N of their bytes over every card's link (Patarasuk and Yuan 2009, section 3).
+    """
+    size = 2 if recipe.precision == "bf16-true" else 4
+    return 2 * (recipe.gpus - 1) / recipe.gpus * size * counts.total(shape) / _exchange_bytes_per_second(card)
+
+
+def _exchange_bytes_per_second(card: Device) -> float:
+    if card.name in NVLINK:
+        return EXCHANGE_BYTES_PER_SECOND["nvlink of 600 GB/s"] * NVLINK[card.name] / 600
+    if card.title.startswith(GEFORCE):
+        return EXCHANGE_BYTES_PER_SECOND["geforce"]
+    return EXCHANGE_BYTES_PER_SECOND["pcie 5" if card.name in PCIE_5 else "pcie 4"]
 
 
 def micro_batch_seconds(

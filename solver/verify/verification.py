@@ -139,7 +139,8 @@ def with_measured_speed(candidate: Candidate, query: Query) -> Candidate:
         return candidate
     assert isinstance(config, DIYConfig)
     assert memory is not None
-    of_all = done.measured["tokens_per_second"] * memory.recipe.gpus * parallel_share(memory.recipe)
+    alone = done.measured["tokens_per_second"]
+    of_all = alone * memory.recipe.gpus * parallel_share(config, memory.recipe, query.device, alone)
     measured = training(config, memory.recipe, run.tokens, card=query.device, measured=of_all, price=query.price)
     return replace(candidate, training=measured)
 
