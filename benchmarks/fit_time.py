@@ -9,9 +9,9 @@ What it says differently:
     software       how the model is written: `ours`, or a row of `evidence/software.csv` (see `software.py`)
     mlp            plain: up and down without a gate; counted as a gated one of two thirds the width, of equal FLOPs
     checkpointing  selective: every second product of a layer is computed again, taken as halfway between none and full
-    sharded        fsdp, or zero1 for ZeRO's first stage, which exchanges as many bytes as data parallel (Rajbhandari et al.
-                   2020, arXiv:1910.02054, section 7). Their precision is what products are computed in; the optimizer's
-                   step is spread over the cards and taken as nothing, and so is what FSDP fetches ahead
+    sharded        fsdp, or zero1 for ZeRO's first stage, which exchanges as many bytes as data parallel (Rajbhandari
+                   et al. 2020, arXiv:1910.02054, section 7). Their precision is what products are computed in; the
+                   optimizer's step is spread over the cards and taken as nothing, and so is what FSDP fetches ahead
     optimizer      0: forward and backward alone were timed
     tokens_per_second  of one GPU
 
@@ -42,7 +42,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from solver.compute import step_time
 from solver.compute.step_time import Efficiency
-from solver.compute.traffic import Pass, Software, ours
+from solver.compute.traffic import Pass, Software, as_written
 from solver.devices import Device, device
 from solver.recipe import Recipe
 
@@ -60,6 +60,7 @@ SPREAD = 0.2
 
 SOFT = 0.1
 """Where the soft l1 loss leaves the square: an error of 10 %."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Run:
@@ -125,22 +126,23 @@ def _run(row: dict[str, str], ways: dict[tuple[str, str], Software]) -> Run:
     shape.qkv_bias = shape.qk_norm = 0
     shape.final_norm = 1
     selective, precision = row["checkpointing"] == "selective", row["precision"]
-    alike = "bf16-mixed" if precision == "16-mixed" else precision
+    recipe = Recipe.parse(
+        precision=precision,
+        micro_batch=int(row["micro_batch"]),
+        seq=int(row["seq_len"]),
+        gpus=int(row["gpus"]),
+        checkpointing="none" if selective else row["checkpointing"],
+        attention=row["attention"],
+    )
+    way = row["software"], "bf16-mixed" if precision == "16-mixed" else precision
     return Run(
         name=row["id"],
         group=row["group"],
         use=row["use"],
-        software=ours(alike) if row["software"] == "ours" else ways[row["software"], alike],
+        software=as_written(recipe) if row["software"] == "ours" else ways[way],
         course=row["software"] == "course",
         shape=shape,
-        recipe=Recipe.parse(
-            precision=precision,
-            micro_batch=int(row["micro_batch"]),
-            seq=int(row["seq_len"]),
-            gpus=int(row["gpus"]),
-            checkpointing="none" if selective else row["checkpointing"],
-            attention=row["attention"],
-        ),
+        recipe=recipe,
         selective=selective,
         accumulation=int(row["accumulation"]),
         timed_optimizer=row["optimizer"] == "1" and not row["sharded"],

@@ -21,7 +21,7 @@ import csv
 import math
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -115,11 +115,10 @@ SHAPES = ((512, 8, 8, 1024), (512, 8, 2, 1536), (512, 4, 4, 1024), (768, 8, 4, 1
 
 def counted(factory: Factory, precision: Precision) -> Software:
     """What a way of writing moves, in whole bytes for each value, from differences between counts."""
+    kinds = [kind(factory, precision) for kind in (_widths, _normed, _scores, _logits)]
     passes = [
-        Pass(**widths, score=score, logit=logit)
-        for widths, score, logit in zip(
-            _widths(factory, precision), _scores(factory, precision), _logits(factory, precision), strict=True
-        )
+        Pass(**widths, normed=normed, score=score, logit=logit)
+        for widths, normed, score, logit in zip(*kinds, strict=True)
     ]
     return Software(forward=passes[0], backward=passes[1])
 
@@ -151,6 +150,14 @@ def _widths(factory: Factory, precision: Precision) -> list[dict[str, float]]:
     ]
 
 
+def _normed(factory: Factory, precision: Precision) -> list[float]:
+    """Of queries and keys where they are normed."""
+    configs = [_config(SHAPES[0], qk_norm=normed) for normed in (False, True)]
+    without, with_norms = (count(factory, config, precision, batch=BATCH) for config in configs)
+    values = BATCH * SEQ * configs[0].num_layers * sum(SHAPES[0][1:3]) * HEAD_DIM
+    return [_whole((b - a) / values) for a, b in zip(without.bytes, with_norms.bytes, strict=True)]
+
+
 def _scores(factory: Factory, precision: Precision) -> list[float]:
     """Of a score more: sequences twice as long, and half as many."""
     config = _config(SHAPES[0])
@@ -175,10 +182,10 @@ def _whole(number: float) -> float:
 class Ours(nn.Module):
     """Our own model and the loss of its training step."""
 
-    def __init__(self, config: DIYConfig, attention: str, **changes: Any) -> None:
+    def __init__(self, config: DIYConfig, attention: str) -> None:
         super().__init__()
         self.attention = attention
-        self.model = DIYForCausalLM(DIYConfig(**{**config.to_dict(), "dropout": 0.0, **changes}))
+        self.model = DIYForCausalLM(replace(config, dropout=0.0))
 
     def forward(self, ids: Tensor) -> Tensor:
         logits = self.model(ids, attention=self.attention).float()
@@ -195,7 +202,8 @@ class Decoder(nn.Module):
         self.norm = block.norm(config.hidden_size)
         self.head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
         angles = torch.zeros(config.max_seq_len, config.head_dim // 2)
-        self.register_buffer("cos", angles), self.register_buffer("sin", angles.clone())
+        self.register_buffer("cos", angles)
+        self.register_buffer("sin", angles.clone())
         self.loss = loss
 
     def forward(self, ids: Tensor) -> Tensor:
@@ -363,7 +371,7 @@ def table() -> list[dict[str, Any]]:
             for of_pass in ("forward", "backward"):
                 figures = {key: f"{value:g}" for key, value in asdict(getattr(software, of_pass)).items()}
                 rows.append({"software": name, "precision": precision, "pass": of_pass, **figures})
-    return sorted(rows, key=lambda row: list([*COUNTED, "fused", "compiled"]).index(row["software"]))
+    return sorted(rows, key=lambda row: [*COUNTED, "fused", "compiled"].index(row["software"]))
 
 
 def main() -> None:

@@ -16,7 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from diymodel import DIYConfig, DIYForCausalLM
 from diymodel.step import make_optimizer, training_step
-from solver.compute import flops, plan, tokens
+from solver.compute import flops, plan, step_time, tokens
 from solver.compute.step_time import is_known, micro_batch_seconds, step_seconds
 from solver.devices import DEVICES, Device, device
 from solver.errors import DeviceError, RecipeError
@@ -25,6 +25,10 @@ from tests.strategies import configs
 
 WIDE = DIYConfig(hidden_size=1024, num_layers=29, num_heads=16, intermediate_size=4096, max_seq_len=2048)
 A100, RTX_4090 = device("a100-80gb"), device("rtx4090")
+TINYLLAMA = DIYConfig(
+    hidden_size=2048, num_layers=22, num_heads=32, num_kv_heads=4, intermediate_size=5632, vocab_size=32000,
+    max_seq_len=2048, tie_embeddings=False,
+)  # fmt: skip
 
 
 def counted(config: DIYConfig, recipe: Recipe) -> dict[str, int]:
@@ -177,7 +181,8 @@ def test_more_of_anything_takes_longer(config: DIYConfig, checkpointing: str, at
     assert step_seconds(replace(config, num_layers=config.num_layers + 1), recipe, A100) > seconds
     assert step_seconds(config, replace(recipe, micro_batch=8), A100) > seconds
     assert step_seconds(config, recipe, A100, accumulation=2) > seconds
-    assert step_seconds(config, replace(recipe, precision="32-true"), A100) > seconds
+    single, half = (replace(recipe, precision=precision) for precision in ("32-true", "bf16-true"))
+    assert step_seconds(config, single, A100) >= step_seconds(config, half, A100)  # small models wait for the host
 
 
 def test_columns_of_shapes_get_the_seconds_of_each() -> None:
@@ -189,13 +194,9 @@ def test_columns_of_shapes_get_the_seconds_of_each() -> None:
 
 
 def test_a_published_speed_comes_out() -> None:
-    """TinyLlama: 24,000 tokens/s of each A100 40GB (its README); it has fused kernels that our model has not."""
-    tinyllama = DIYConfig(
-        hidden_size=2048, num_layers=22, num_heads=32, num_kv_heads=4, intermediate_size=5632, vocab_size=32000,
-        max_seq_len=2048, tie_embeddings=False,
-    )  # fmt: skip
+    """TinyLlama: 24,000 tokens/s of each A100 40GB (its README). Its kernels are fused, ours half of them."""
     recipe = Recipe(precision="bf16-true", micro_batch=8)
-    found = recipe.tokens / micro_batch_seconds(tinyllama, recipe, device("a100-40gb"))
+    found = recipe.tokens / micro_batch_seconds(TINYLLAMA, recipe, device("a100-40gb"))
     assert found == pytest.approx(24_000, rel=0.15)
 
 
@@ -237,9 +238,24 @@ def test_more_cards_are_faster_in_proportion_and_cost_the_exchange() -> None:
     recipes = [Recipe(micro_batch=4, gpus=gpus) for gpus in (1, 8, 64)]
     speeds = [plan.tokens_per_second(WIDE, recipe, A100) for recipe in recipes]
     assert speeds[0] < speeds[1] / 6 < speeds[0] * 8 / 6
-    assert plan.parallel_share(Recipe(gpus=256)) == pytest.approx(0.76)
-    assert plan.parallel_share(Recipe(gpus=2)) > 0.99  # 128 micro-batches a step hide the exchange
     assert speeds[2] > speeds[1]
+    exchanged = plan.tokens_per_second(WIDE, recipes[1], A100)
+    assert 8 * speeds[0] * plan.parallel_share(WIDE, recipes[1], A100, speeds[0]) == pytest.approx(exchanged, rel=0.01)
+
+
+def test_published_shares_of_data_parallel_come_out() -> None:
+    """TinyLlama in bf16, one micro-batch a step, tokens/s of each card against one alone. On A100: 18,300 alone and
+    14,386 of 8 (litgpt's table). Two RTX 4090 are far slower to exchange than two A100: their driver forbids it."""
+    recipe = Recipe(precision="bf16-true", micro_batch=4, gpus=8)
+    spent = 8192 / 18_300
+    share = spent / (spent + step_time.exchange_seconds(TINYLLAMA, recipe, device("a100-40gb")))
+    assert share == pytest.approx(14_386 / 18_300, abs=0.1)
+    two = Recipe(gpus=2)
+    assert step_time.exchange_seconds(WIDE, two, RTX_4090) > 5 * step_time.exchange_seconds(WIDE, two, A100)
+
+
+def test_transformers_own_model_takes_longer_than_ours() -> None:
+    assert step_seconds(WIDE, Recipe(profile="hf"), A100) > step_seconds(WIDE, Recipe(), A100)
 
 
 # cards

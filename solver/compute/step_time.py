@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 
 from solver import counts
-from solver.compute.traffic import Pass, Software, ours
+from solver.compute.traffic import Pass, Software, as_written
 from solver.devices import DTYPES, Device
 from solver.errors import RecipeError
 from solver.recipe import Recipe
@@ -37,9 +37,6 @@ EFFICIENCY = Path(__file__).with_name("efficiency.json")
 
 Number = Any
 """A float or int, or a numpy array of them."""
-
-FORWARD_AND_BACKWARD = 3
-"""Passes of a step: the backward pass takes twice a forward (Kaplan et al. 2020, arXiv:2001.08361)."""
 
 TILE, DEPTH_TILE = 128, 64
 
@@ -77,8 +74,8 @@ NVLINK = {
 PCIE_5 = ("rtx-pro-6000",)
 
 EXCHANGE_BYTES_PER_SECOND = {"nvlink of 600 GB/s": 50e9, "pcie 5": 37e9, "pcie 4": 10e9, "geforce": 5e9}
-"""How fast the cards of data parallel exchange gradients, in so far as the backward pass does not hide it. From published
-speeds of N cards against one:
+"""How fast the cards of data parallel exchange gradients, in so far as the backward pass does not hide it. From
+published speeds of N cards against one:
 
     nvlink   32 and 77 GB/s, the geometric mean: TinyLlama, 8 A100, with 8,192 tokens a card (litgpt's table) and with
              32,768 (whyNLP/tinyllama's); in proportion to the bandwidth for other generations (assumption)
@@ -172,11 +169,11 @@ def micro_batch_seconds(
     """Seconds of forward and backward of one micro-batch. Errors as `step_seconds`.
 
     `micro_batch` may be an array, one for each shape; by default it is the recipe's. `software` is how the model is
-    written, by default as our own.
+    written, by default as the recipe's profile says.
     """
     if recipe.mode != "train":
         raise RecipeError("mode", recipe.mode, "step times are those of training; use mode train")
-    software = software or ours(recipe.precision)
+    software = software or as_written(recipe)
     pace = _Pace.of(recipe, card, efficiency or fitted())
     tokens = recipe.seq_len * (recipe.micro_batch if micro_batch is None else micro_batch)
     products, pairs = _layer_products(shape, tokens, pace), 1.0 * tokens * recipe.seq_len

@@ -2,8 +2,8 @@
 
 Every operator of torch that is not a product or fused attention reads its inputs from memory and writes its results
 back: norms, rotary embedding, gate, residuals, casts, the loss. The figures are counted, operator by operator, on
-torch 2.15 (`benchmarks/software.py`, which counts other ways of writing a model the same way); they are whole because
-each operator reads or writes each value once.
+torch 2.15 (`benchmarks/software.py`, which counts other ways of writing a model the same way). Where attention is
+written out its products' scores pass through memory besides.
 
 Not here: the embedding, the final norm and dropout, which are small or not usual, the traffic of products, and the
 weights' own (casts under autocast, the optimizer), which does not depend on the tokens.
@@ -13,8 +13,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from solver.devices import DTYPES
-from solver.recipe import Precision
+from solver.recipe import Recipe
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -48,8 +47,8 @@ class Software:
     """What the host takes to start a kernel, against our own model's step."""
 
 
-_OURS = {
-    "true": Software(
+OURS = {
+    "bf16-true": Software(
         forward=Pass(hidden=20, queries=18, keys=22, inner=10, normed=4, score=28, logit=14, kernels=27),
         backward=Pass(hidden=30, queries=24, keys=28, inner=18, normed=6, score=32, logit=22, kernels=36),
     ),
@@ -57,15 +56,31 @@ _OURS = {
         forward=Pass(hidden=48, queries=18, keys=22, inner=10, normed=20, score=28, logit=14, kernels=34),
         backward=Pass(hidden=78, queries=24, keys=28, inner=18, normed=24, score=32, logit=22, kernels=45),
     ),
-    "fp32": Software(
+    "32-true": Software(
         forward=Pass(hidden=40, queries=36, keys=44, inner=20, normed=8, score=24, logit=8, kernels=27),
         backward=Pass(hidden=60, queries=48, keys=56, inner=36, normed=12, score=28, logit=16, kernels=36),
     ),
 }
+"""The step of `diymodel.step`."""
+
+HUGGING_FACE = {
+    "bf16-true": Software(
+        forward=Pass(hidden=84, queries=20, keys=20, inner=10, normed=36, score=28, logit=14, kernels=38),
+        backward=Pass(hidden=214, queries=32, keys=32, inner=18, normed=93, score=28, logit=22, kernels=71),
+    ),
+    "mixed": Software(
+        forward=Pass(hidden=106, queries=36, keys=36, inner=10, normed=48, score=25, logit=14, kernels=48),
+        backward=Pass(hidden=286, queries=58, keys=58, inner=18, normed=117, score=28, logit=22, kernels=87),
+    ),
+    "32-true": Software(
+        forward=Pass(hidden=80, queries=40, keys=40, inner=20, normed=28, score=25, logit=8, kernels=34),
+        backward=Pass(hidden=244, queries=64, keys=64, inner=36, normed=93, score=20, logit=16, kernels=67),
+    ),
+}
+"""The profile `hf`: transformers 5.24, whose RMSNorm is made of elementary operators in float32."""
 
 
-def ours(precision: Precision) -> Software:
-    """Our own model's step."""
-    if DTYPES[precision] == "fp32":
-        return _OURS["fp32"]
-    return _OURS["mixed" if precision.endswith("mixed") else "true"]
+def as_written(recipe: Recipe) -> Software:
+    """The software that a recipe trains with: our own step, or that of transformers with the profile `hf`."""
+    table = HUGGING_FACE if recipe.profile == "hf" else OURS
+    return table["mixed" if recipe.precision.endswith("mixed") else recipe.precision]

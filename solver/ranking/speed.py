@@ -9,13 +9,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from solver.compute.step_time import FORWARD_AND_BACKWARD, fitted, micro_batch_seconds
+from solver.compute.step_time import fitted, micro_batch_seconds
 from solver.devices import device
 from solver.ranking.law import Number
 from solver.recipe import Recipe
 
 REFERENCE = device("a100-80gb")
 """The card of most of the published throughputs."""
+
+FORWARD_AND_BACKWARD = 3
+"""Passes of a step: the backward pass takes twice a forward (Kaplan et al. 2020, arXiv:2001.08361)."""
 
 SHORTEST = 2
 """Tokens of the shortest sequence that can be trained on; serving may have one of 1."""
