@@ -14,7 +14,7 @@ sys.path.insert(0, str(ROOT))  # a bare checkout: nothing is installed
 
 import torch  # noqa: E402
 
-from benchmarks.memory_error import Agreement, agreements  # noqa: E402
+from benchmarks.memory_comparisons import Agreement, agreements  # noqa: E402
 
 
 def row(found: list[Agreement]) -> str:

@@ -10,7 +10,7 @@ import torch
 
 from benchmarks.caching_allocator import MIB, CachingAllocator, Event, replay
 from benchmarks.evidence_runs import Measurement, Run, dry_run, measurements
-from benchmarks.memory_error import agreements, compare, own_results, replay_of, slack_ratios
+from benchmarks.memory_comparisons import agreements, compare, own_results, replay_of, slack_ratios
 from diymodel import DIYConfig
 from solver.recipe import Recipe
 from solver.verify.dry_run.engine import run_backward
