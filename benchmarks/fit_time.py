@@ -6,19 +6,23 @@
 What it says differently:
 
     use            calibrate: fitted here; test: never fitted, only held against the result by `time_error.py`
+    head_dim       where it is not hidden_size / num_heads
     software       how the model is written: `ours`, or a row of `evidence/software.csv` (see `software.py`)
+    precision      bf16-true also where only the master weights are float32, and what the layers pass on is not
     mlp            plain: up and down without a gate; counted as a gated one of two thirds the width, of equal FLOPs
     checkpointing  selective: every second product of a layer is computed again, taken as halfway between none and full
     sharded        fsdp, or zero1 for ZeRO's first stage, which exchanges as many bytes as data parallel (Rajbhandari
                    et al. 2020, arXiv:1910.02054, section 7). Their precision is what products are computed in; the
-                   optimizer's step is spread over the cards and taken as nothing, and so is what FSDP fetches ahead
+                   optimizer's step is spread over the cards and taken as nothing
     optimizer      0: forward and backward alone were timed
     tokens_per_second  of one GPU
 
 Left out are runs whose micro-batch, precision or recomputation is not stated, 8-bit products, tensor and pipeline
 parallelism, short documents packed together, data parallel over links that are not known, float32 runs that may have
-used TF32, attention by kernels that torch does not have (FlashAttention 3 and 4), and speeds whose timer includes
-evaluations (LLMs-from-scratch, chapter 5). A group weighs the same however many rows it has; residuals are of the
+used TF32 or are faster than the card's float32 peak, attention by kernels that torch does not have (FlashAttention 3
+and 4), optimizers written by hand or that compute products on every card, CUDA graphs, deterministic algorithms, power
+limits below the card's own, averages of whole runs that evaluate, and speeds whose timer includes evaluations
+(LLMs-from-scratch, chapter 5). A group weighs the same however many rows it has; residuals are of the
 logarithm, under a soft l1 loss, and a weak prior keeps the parameters near what is usual.
 """
 
@@ -29,7 +33,7 @@ import csv
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -40,6 +44,7 @@ from scipy.optimize import least_squares
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from solver import counts
 from solver.compute import step_time
 from solver.compute.step_time import Efficiency
 from solver.compute.traffic import Pass, Software, as_written
@@ -51,15 +56,24 @@ TABLE, SOFTWARE = EVIDENCE / "training_speed.csv", EVIDENCE / "software.csv"
 
 Floats = NDArray[np.float64]
 
-START = (0.7, 0.55, 0.9, 0.65, 0.4, 0.85, 2.5)
-"""Efficiency's fields, then what the course's software takes to launch a kernel against ours: what is usual, as a
-prior."""
+START = (0.7, 0.55, 0.55, 0.9, 0.6, 0.85, 0.4, 0.85, 2.5, 150.0)
+"""Efficiency's fields and Others': what is usual, as a prior."""
 
 SPREAD = 0.2
 """Spread of the prior, in logarithms. Without it, products and traffic trade freely where a group is left out."""
 
 SOFT = 0.1
 """Where the soft l1 loss leaves the square: an error of 10 %."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Others:
+    """What is fitted of published runs and is not of our own: the engine has no use for it."""
+
+    course_launch: float
+    """What the course's software takes to launch a kernel, against ours."""
+    fsdp_gigabytes_per_second: float
+    """Weights and gradients of FSDP that a card fetches and sends beside its computing, over NVLink of 600 GB/s."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -77,22 +91,31 @@ class Run:
     selective: bool
     accumulation: int
     timed_optimizer: bool
-    exchanges: bool
+    sharded: str
     card: Device
     tokens_per_second: float
 
-    def estimate(self, efficiency: Efficiency, course_launch: float) -> float:
+    def estimate(self, efficiency: Efficiency, others: Others) -> float:
         """Estimated tokens per second of one GPU."""
-        software = replace(self.software, launch=course_launch) if self.course else self.software
+        software = replace(self.software, launch=others.course_launch) if self.course else self.software
         recipes = [self.recipe, replace(self.recipe, checkpointing="full")] if self.selective else [self.recipe]
         how: dict[str, Any] = {"efficiency": efficiency, "software": software}
         seconds = np.mean([step_time.micro_batch_seconds(self.shape, r, self.card, **how) for r in recipes])
+        if self.sharded == "fsdp":
+            seconds += self._fetching(others.fsdp_gigabytes_per_second)
         step = self.accumulation * float(seconds)
         if self.timed_optimizer:
             step += float(step_time.optimizer_seconds(self.shape, self.recipe, self.card, efficiency=efficiency))
-        if self.exchanges:
+        if self.sharded != "fsdp":
             step += float(step_time.exchange_seconds(self.shape, self.recipe, self.card))
         return self.accumulation * self.recipe.tokens / step
+
+    def _fetching(self, gigabytes_per_second: float) -> float:
+        """Seconds in which FSDP gathers the weights, in 16 bits, for each pass and scatters the gradients (Zhao et al.
+        2023, arXiv:2304.11277, section 3)."""
+        passes, cards = 3 + (self.recipe.checkpointing == "full"), self.recipe.gpus
+        moved = 2 * passes * (cards - 1) / cards * float(counts.total(self.shape))
+        return moved / (gigabytes_per_second * 1e9 * step_time.NVLINK.get(self.card.name, 600) / 600)
 
 
 def read() -> list[Run]:
@@ -120,7 +143,7 @@ def read_software() -> dict[tuple[str, str], Software]:
 def _run(row: dict[str, str], ways: dict[tuple[str, str], Software]) -> Run:
     dimensions = ("num_layers", "hidden_size", "num_heads", "num_kv_heads", "intermediate_size", "vocab_size")
     shape = SimpleNamespace(**{name: int(row[name]) for name in (*dimensions, "tie_embeddings")})
-    shape.head_dim = shape.hidden_size // shape.num_heads
+    shape.head_dim = int(row["head_dim"] or shape.hidden_size // shape.num_heads)
     if row["mlp"] == "plain":
         shape.intermediate_size *= 2 / 3
     shape.qkv_bias = shape.qk_norm = 0
@@ -146,7 +169,7 @@ def _run(row: dict[str, str], ways: dict[tuple[str, str], Software]) -> Run:
         selective=selective,
         accumulation=int(row["accumulation"]),
         timed_optimizer=row["optimizer"] == "1" and not row["sharded"],
-        exchanges=row["sharded"] != "fsdp",
+        sharded=row["sharded"],
         card=device(row["device"]),
         tokens_per_second=float(row["tokens_per_second"]),
     )
@@ -154,15 +177,18 @@ def _run(row: dict[str, str], ways: dict[tuple[str, str], Software]) -> Run:
 
 def log_errors(runs: Sequence[Run], theta: Sequence[float] | Floats) -> Floats:
     """ln(estimated / measured tokens per second)."""
-    efficiency, course_launch = unpacked(theta)
-    return np.array([np.log(run.estimate(efficiency, course_launch) / run.tokens_per_second) for run in runs])
+    efficiency, others = unpacked(theta)
+    return np.array([np.log(run.estimate(efficiency, others) / run.tokens_per_second) for run in runs])
 
 
-def unpacked(theta: Sequence[float] | Floats) -> tuple[Efficiency, float]:
-    """The efficiency, and what the course's software takes to launch a kernel against ours."""
-    names = [field.name for field in fields(Efficiency)]
-    efficiency = Efficiency(**{name: float(value) for name, value in zip(names, theta, strict=False)})
-    return efficiency, float(theta[len(names)])
+def unpacked(theta: Sequence[float] | Floats) -> tuple[Efficiency, Others]:
+    """The parameters by their names."""
+    values = list(map(float, theta))
+    efficiency, others = ([field.name for field in fields(kind)] for kind in (Efficiency, Others))
+    return (
+        Efficiency(**dict(zip(efficiency, values, strict=False))),
+        Others(**dict(zip(others, values[len(efficiency) :], strict=True))),
+    )
 
 
 def fit(runs: Sequence[Run]) -> Floats:
@@ -196,9 +222,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=step_time.EFFICIENCY)
     arguments = parser.parse_args()
-    efficiency, course_launch = unpacked(fit(calibration(read())))
-    values = {field.name: round(getattr(efficiency, field.name), 4) for field in fields(Efficiency)}
-    stored = {"fitted": values, "course_launch": round(course_launch, 4)}
+    efficiency, others = unpacked(fit(calibration(read())))
+    stored = {
+        name: {key: round(value, 4) for key, value in asdict(found).items()}
+        for name, found in (("fitted", efficiency), ("others", others))
+    }
     arguments.out.write_text(json.dumps(stored, indent=1) + "\n")
     print(arguments.out.read_text(), end="")
 

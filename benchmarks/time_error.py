@@ -61,7 +61,7 @@ def main() -> None:
 def engine_errors(runs: Sequence[Run]) -> Floats:
     """ln(estimated / measured) under the engine's own efficiency."""
     stored: dict[str, Any] = json.loads(step_time.EFFICIENCY.read_text())
-    return log_errors(runs, [*stored["fitted"].values(), stored["course_launch"]])
+    return log_errors(runs, [*stored["fitted"].values(), *stored["others"].values()])
 
 
 def tables(runs: Sequence[Run], errors: Floats) -> list[str]:

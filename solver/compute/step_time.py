@@ -56,14 +56,21 @@ OPTIMIZER_BYTES = {"adamw": 28, "adamw-foreach": 40, "adamw-8bit": 16, "sgd": 12
 """Bytes a float32 weight moves in the optimizer's step: weight, gradient and states read, weight and states written;
 torch's foreach AdamW makes temporaries besides (assumption). Half of it in bfloat16."""
 
-POWER_LIMITED = ("h100", "h200", "b200", "l4", "l40s", "rtx6000-ada")
-"""Cards whose tensor cores draw more power than the card may at full speed, so that they reach a smaller share of their
-peak: Hopper and Blackwell for data centres, and Ada with its tensor cores at full rate."""
+HOPPER = ("h100", "h200", "b200")
+"""Hopper and Blackwell for data centres: their tensor cores draw more power at full speed than the card may, so that
+they reach a smaller share of their peak."""
+
+POWER_LIMITED = ("t4", "l4", "a10", "l40s", "rtx6000-ada")
+"""Cards whose power is small for their chip, in float32 too: 70 W, 72 W, 150 W (half of an A40's for the same chip), and
+Ada with its tensor cores at full rate."""
 
 GEFORCE = "GeForce"
 """How the titles of cards begin whose tensor cores add up in float32 at half of their rate (NVIDIA's whitepapers of
 Ampere GA102, Ada and RTX Blackwell): neither power nor memory holds that half back, so that they reach nearly all of
 it."""
+
+FP32_APART = ("v100-16gb", "v100-32gb", "a100-40gb", "a100-80gb")
+"""Cards whose float32 units do nothing else. In later ones half of them serve integers too, and count in the peak."""
 
 NVLINK = {
     "v100-16gb": 300, "v100-32gb": 300, "a100-40gb": 600, "a100-80gb": 600,
@@ -91,12 +98,16 @@ class Efficiency:
 
     products: float
     """Share of the 16-bit peak that large matrix products reach."""
+    products_hopper: float
+    """The same on HOPPER cards."""
     products_power_limited: float
     """The same on POWER_LIMITED cards."""
     products_geforce: float
     """The same on GEFORCE cards. The peak is at the boost clock of the data sheet, which cards exceed."""
     products_fp32: float
     """The same of the float32 peak."""
+    products_fp32_apart: float
+    """The same on FP32_APART cards."""
     fused_scores: float
     """Share of the products' speed that fused attention reaches, over the half of the square that it computes."""
     bandwidth: float
@@ -226,9 +237,12 @@ class _Pace:
 def _share_of_peak(card: Device, single: bool, efficiency: Efficiency) -> float:
     """What large products reach of a card's peak."""
     if single:
-        return efficiency.products_fp32
+        limited = efficiency.products_power_limited / efficiency.products if card.name in POWER_LIMITED else 1.0
+        return limited * (efficiency.products_fp32_apart if card.name in FP32_APART else efficiency.products_fp32)
     if card.title.startswith(GEFORCE):
         return efficiency.products_geforce
+    if card.name in HOPPER:
+        return efficiency.products_hopper
     return efficiency.products_power_limited if card.name in POWER_LIMITED else efficiency.products
 
 
