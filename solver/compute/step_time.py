@@ -61,8 +61,8 @@ HOPPER = ("h100", "h200", "b200")
 they reach a smaller share of their peak."""
 
 POWER_LIMITED = ("t4", "l4", "a10", "l40s", "rtx6000-ada")
-"""Cards whose power is small for their chip, in float32 too: 70 W, 72 W, 150 W (half of an A40's for the same chip), and
-Ada with its tensor cores at full rate."""
+"""Cards whose power is small for their chip, in float32 too: 70 W, 72 W, 150 W (half of an A40's for the same chip),
+and Ada with its tensor cores at full rate."""
 
 GEFORCE = "GeForce"
 """How the titles of cards begin whose tensor cores add up in float32 at half of their rate (NVIDIA's whitepapers of
