@@ -1,7 +1,8 @@
 """Everything a GPU is needed for, in one command of under nine minutes: `python benchmarks/gpu_check.py`.
 
 Takes real steps of models from 3M to 1.5B parameters under different recipes, each in a process of its own, puts the
-predicted peak beside the measured one, and asks the card which attention kernels it takes and what CUDA itself holds.
+predicted peak and the estimated time beside the measured ones, and asks the card which attention kernels it takes, what
+CUDA itself holds, and how fast products, attention, memory and the host are.
 Prints tables and writes JSON. Runs from the bare checkout on torch, numpy, scipy, rich and click.
 """
 
@@ -31,6 +32,8 @@ sys.path.insert(0, str(ROOT))  # a bare checkout: nothing is installed
 
 from diymodel.config import DIYConfig  # noqa: E402
 from solver import counts, memory  # noqa: E402
+from solver.compute.step_time import is_known, step_seconds  # noqa: E402
+from solver.devices import Device, recognise  # noqa: E402
 from solver.recipe import Recipe  # noqa: E402
 from solver.report.files import write_whole  # noqa: E402
 from solver.units import short_bytes, short_count  # noqa: E402
@@ -49,7 +52,7 @@ CASE_SECONDS = 75.0
 LEAST_SECONDS = 20.0
 """No case is started with less than this left: loading torch alone can take half of it."""
 
-PROBES = ("card", "attention", "workspace", "context")
+PROBES = ("card", "attention", "workspace", "context", "speed")
 PROBE_FILE = Path(__file__).resolve().with_name("gpu_probes.py")
 
 
@@ -137,6 +140,7 @@ def run_cases(
     device: str,
     deadline: float,
     *,
+    card: Device | None = None,
     run: Callable[..., Outcome] = run_worker,
     tell: Callable[[str], None] = lambda line: None,
 ) -> tuple[list[dict[str, Any]], list[str]]:
@@ -147,19 +151,22 @@ def run_cases(
         if left < LEAST_SECONDS:
             return rows, [skipped.name for skipped in cases[index:]]
         trial = Trial(config=case.config, recipe=case.recipe, device=device)
-        rows.append(row(case, run(trial, timeout_seconds=min(CASE_SECONDS, left))))
+        rows.append(row(case, run(trial, timeout_seconds=min(CASE_SECONDS, left)), card))
         tell(f"{index + 1}/{len(cases)} {case.name}: {rows[-1]['outcome']['kind']}")
     return rows, []
 
 
-def row(case: Case, outcome: Outcome) -> dict[str, Any]:
-    """One case, prediction beside measurement."""
+def row(case: Case, outcome: Outcome, card: Device | None = None) -> dict[str, Any]:
+    """One case, prediction beside measurement; of a card whose speed is known, its seconds too."""
     predicted = memory.report(case.config, case.recipe)
     params = counts.count(case.config)
     verification = judge(
         case.config, predicted, predicted=params, counted=count_on_meta(case.config), outcome=outcome
     )  # fmt: skip
     measured = (verification.measured or {}).get("ratio")
+    estimated = None
+    if card and case.recipe.mode == "train" and is_known(card, case.recipe):
+        estimated = float(step_seconds(case.config, case.recipe, card))
     return {
         "name": case.name,
         "config": case.config.to_dict(),
@@ -167,6 +174,10 @@ def row(case: Case, outcome: Outcome) -> dict[str, Any]:
         "predicted": predicted.to_dict(),
         "outcome": asdict(outcome),
         "error_percent": None if measured is None else 100 * (measured - 1),
+        "estimated_seconds": estimated,
+        "time_error_percent": (
+            100 * (estimated / outcome.step_seconds - 1) if estimated and outcome.step_seconds else None
+        ),
         "agrees": verification.agrees,
         "note": verification.note,
     }
@@ -206,10 +217,10 @@ def _driver() -> str | None:
 
 
 def cases_table(rows: list[dict[str, Any]]) -> Table:
-    """The error is of the prediction: below zero it was too low."""
-    table = Table(title="Predicted and measured peak")
+    """The errors are of the predictions: below zero they were too low."""
+    table = Table(title="Predicted and measured peak, estimated and measured time")
     for heading in ("case", "params", "predicted", "measured", "error", "reserved", "workspace", "beyond", "step",
-                    "tokens/s", "loss", "note"):  # fmt: skip
+                    "time error", "tokens/s", "loss", "note"):  # fmt: skip
         table.add_column(heading, justify="left" if heading in ("case", "note") else "right", overflow="fold")
     for entry in rows:
         table.add_row(*_cells(entry))
@@ -232,6 +243,7 @@ def _cells(entry: dict[str, Any]) -> list[str]:
         _bytes(outcome["workspace_bytes"]),
         _bytes(beyond),
         "" if seconds is None else f"{1000 * seconds:.1f} ms",
+        "" if entry["time_error_percent"] is None else f"{entry['time_error_percent']:+.0f} %",
         "" if outcome["tokens_per_second"] is None else f"{outcome['tokens_per_second']:,.0f}",
         "" if outcome["loss"] is None else f"{outcome['loss']:.2f}",
         entry["note"] or ("" if entry["agrees"] else "disagrees"),
@@ -317,9 +329,11 @@ def check(
     for name in PROBES if device == "cuda" else PROBES[:2]:
         tell(f"probe: {name}")
         result["probes"][name] = run_probe(name, device, deadline)
-    result["environment"]["gpu"] = result["probes"]["card"].get("name", device)
+    about = result["probes"]["card"]
+    result["environment"]["gpu"] = about.get("name", device)
+    card = recognise(about["name"], about["total_bytes"]) if "total_bytes" in about else None
     write(result, out)
-    result["cases"], result["skipped"] = run_cases(cases, device, deadline, run=run, tell=tell)
+    result["cases"], result["skipped"] = run_cases(cases, device, deadline, card=card, run=run, tell=tell)
     result["seconds"] = time.monotonic() - started
     tell(f"written: {write(result, out)}")
     return result

@@ -1,4 +1,6 @@
-"""Facts about a card that the memory formulas rest on, each found by trying: `python benchmarks/gpu_probes.py NAME`.
+"""Facts about a card that the formulas of memory and time rest on, each found by trying.
+
+    python benchmarks/gpu_probes.py NAME DEVICE
 
 | probe | finds |
 |---|---|
@@ -6,6 +8,7 @@
 | attention | which kernel scaled_dot_product_attention takes, which ones it could take, and what each holds |
 | workspace | bytes that cuBLAS keeps inside torch's allocator: after a product, after a backward pass, with a bias |
 | context | bytes of a CUDA context: bare, and once kernels are loaded |
+| speed | what products, attention, memory and the host reach: the shares of `solver.compute.step_time` |
 
 Prints one line of JSON. A process of its own for each: a context, once made, stays. Workspace and context are CUDA's.
 """
@@ -16,8 +19,10 @@ import itertools
 import json
 import subprocess
 import sys
+import time
 import warnings
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -185,6 +190,40 @@ def context(device: str) -> dict[str, int]:
     return {"context_bytes": bare, "context_and_kernels_bytes": working - reserved}
 
 
+def speed(device: str, side: int = 8192, tokens: int = 2048) -> dict[str, Any]:
+    """FLOPs per second of large products and of causal attention (half of the square, forward and backward), bytes per
+    second of an addition, and seconds that the host takes to launch a kernel."""
+    dtypes = (torch.float32,) if device == "cpu" else (torch.float32, torch.float16, torch.bfloat16)
+    rates: dict[str, Any] = {"products": {}, "attention": {}}
+    for dtype in dtypes:
+        name = str(dtype).removeprefix("torch.")
+        x = torch.randn(side, side, device=device, dtype=dtype)
+        rates["products"][name] = 2 * side**3 / _seconds(partial(torch.mm, x, x), device)
+        q, k, v = (torch.randn(8, 16, tokens, 64, device=device, dtype=dtype, requires_grad=True) for _ in range(3))
+
+        def attend(q: Tensor = q, k: Tensor = k, v: Tensor = v) -> None:
+            y = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+            torch.autograd.grad(y, (q, k, v), y)
+
+        rates["attention"][name] = 3 * 2 * 8 * 16 * tokens**2 * 64 / _seconds(attend, device)
+    large, small = torch.zeros(side * side, device=device), torch.zeros(1, device=device)
+    rates["bytes_per_second"] = 12 * side * side / _seconds(lambda: torch.add(large, large), device)
+    rates["launch_seconds"] = _seconds(lambda: [torch.add(small, small) for _ in range(1000)], device) / 1000
+    return rates
+
+
+def _seconds(function: Callable[[], object], device: str, times: int = 10) -> float:
+    """Of one call, in the mean, after three for nothing."""
+    for _ in range(3):
+        function()
+    _synchronize(device)
+    started = time.perf_counter()
+    for _ in range(times):
+        function()
+    _synchronize(device)
+    return (time.perf_counter() - started) / times
+
+
 def _other(device: str) -> None:
     """The other process of `context`: make a context and say so; when told to, load the kernels of a step; wait."""
     torch.cuda.mem_get_info(device)
@@ -207,7 +246,8 @@ def _allocated(device: str) -> int:
 
 
 def _synchronize(device: str) -> None:
-    torch.get_device_module(device).synchronize()
+    if device != "cpu":
+        torch.get_device_module(device).synchronize()
 
 
 PROBES: dict[str, Callable[[str], Any]] = {
@@ -215,6 +255,7 @@ PROBES: dict[str, Callable[[str], Any]] = {
     "attention": attention,
     "workspace": workspace,
     "context": context,
+    "speed": speed,
 }
 
 if __name__ == "__main__":

@@ -18,6 +18,8 @@ from rich.console import Console
 from benchmarks import gpu_check, gpu_probes
 from diymodel import DIYConfig
 from solver import Recipe
+from solver.compute import step_seconds
+from solver.devices import device
 from solver.memory import report
 from solver.verify.measure import Ended, Outcome, Trial
 
@@ -53,6 +55,7 @@ def test_every_case_can_be_predicted_and_the_whole_range_is_there() -> None:
 def test_the_error_is_of_the_prediction() -> None:
     row = gpu_check.row(CASE, answer(Trial(config=CASE.config, recipe=CASE.recipe, device="cuda")))
     assert row["error_percent"] == -50
+    assert row["estimated_seconds"] is row["time_error_percent"] is None  # of a card that is not known
     assert not row["agrees"]
 
 
@@ -73,7 +76,11 @@ def test_cases_for_which_no_time_is_left_are_named() -> None:
 
 
 def test_a_whole_check_is_shown_and_written(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    said = {"card": {"name": "NVIDIA H100 80GB HBM3"}, "workspace": {"float32": {"after_matmul": 2**25}}}
+    said = {
+        "card": {"name": "NVIDIA H100 80GB HBM3", "total_bytes": 85_520_809_984},
+        "workspace": {"float32": {"after_matmul": 2**25}},
+        "speed": {"launch_seconds": 5e-6},
+    }
     attention = {
         "mode": "train", "dtype": "float32", "kv_heads": 2, "head_dim": 64, "dropout": 0.0, "chosen": "attention_math",
         "backends": {"flash": {"accepted": False}, "math": {"accepted": True}},
@@ -94,6 +101,9 @@ def test_a_whole_check_is_shown_and_written(monkeypatch: pytest.MonkeyPatch, tmp
     assert read["environment"]["torch"] == torch.__version__
     assert read["probes"]["context"] == {"failed": "RuntimeError: no context"}
     assert read["cases"][0]["outcome"]["loss"] == "nan"
+    seconds = float(step_seconds(CASE.config, CASE.recipe, device("h100")))
+    assert read["cases"][0]["estimated_seconds"] == pytest.approx(seconds)
+    assert read["cases"][0]["time_error_percent"] == pytest.approx(100 * (seconds / 0.01 - 1))
     console = Console(width=200, record=True, file=io.StringIO())
     gpu_check.show(result, console)
     text = console.export_text()
@@ -107,6 +117,15 @@ def test_without_a_gpu_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     assert ended.exit_code == 0
     assert ended.output.startswith("No GPU: ")
     assert ended.output.count("\n") == 1
+
+
+def test_the_speed_probe_runs_on_the_cpu() -> None:
+    rates = gpu_probes.speed("cpu", side=64, tokens=16)
+    assert rates["products"]["float32"] > 0
+    assert rates["attention"]["float32"] > 0
+    assert rates["bytes_per_second"] > 0
+    assert 0 < rates["launch_seconds"] < 1
+    json.dumps(rates)
 
 
 @pytest.mark.parametrize("mode", ["train", "decode"])
