@@ -113,31 +113,49 @@ def named(runs: Sequence[Run], errors: Floats) -> list[str]:
 
 
 def draw(runs: Sequence[Run], errors: Floats, path: Path) -> None:
-    """Estimated over measured against the measured speed, fitted rows apart from the others."""
+    """Estimated over measured against the measured speed, fitted rows apart from the others, by what is fitted."""
     import matplotlib
 
     matplotlib.use("agg")  # no display is needed
     from matplotlib import pyplot
 
     pyplot.rcParams.update({"font.size": 8, "axes.spines.top": False, "axes.spines.right": False})
-    figure, axes = pyplot.subplots(1, 2, figsize=(9, 4), layout="constrained", sharey=True)
+    figure, axes = pyplot.subplots(1, 2, figsize=(9, 4), layout="constrained", sharex=True, sharey=True)
     measured, ratios = np.array([run.tokens_per_second for run in runs]), np.exp(errors)
     for panel, use, title in ((axes[0], "calibrate", "fitted"), (axes[1], "test", "never fitted")):
-        for index, group in enumerate(dict.fromkeys(run.group for run in runs if run.use == use)):
-            rows = np.array([run.group == group for run in runs])
-            marker = "osD^vPX"[index // 10 % 7]
-            panel.plot(measured[rows], ratios[rows], marker, markersize=4, alpha=0.6, color=f"C{index}", label=group)
+        for (kind, colour), marker in zip(COLOURS.items(), "osD^v", strict=True):
+            rows = np.array([run.use == use and kind_of(run) == kind for run in runs])
+            panel.plot(measured[rows], ratios[rows], marker, markersize=4, alpha=0.6, color=colour, label=kind)
         panel.axhspan(1 / (1 + GOAL), 1 + GOAL, color="grey", alpha=0.12)
         panel.axhline(1, color="grey", linewidth=0.8)
-        panel.set(
-            xscale="log", yscale="log", ylim=(0.35, 2), title=title, xlabel="measured tokens per second of one GPU"
-        )
+        panel.set(xscale="log", yscale="log", ylim=(0.5, 2), title=title)
+        panel.set_xlabel("measured tokens per second of one GPU")
         panel.set_yticks([0.5, 0.7, 1, 1.4, 2], labels=["0.5", "0.7", "1", "1.4", "2"])
         panel.minorticks_off()
-        panel.legend(frameon=False, fontsize=6, loc="lower left", ncols=2)
     axes[0].set_ylabel("estimated / measured")
+    axes[0].legend(frameon=False, loc="lower right", ncols=2)
     figure.savefig(path, dpi=110)
     pyplot.close(figure)
+
+
+COLOURS = {
+    "float32": "#000000",
+    "GeForce": "#009E73",
+    "Hopper, Blackwell": "#D55E00",
+    "short of power": "#CC79A7",
+    "other cards": "#0072B2",
+}
+"""Okabe and Ito's palette, which the colour-blind can tell apart, by the shares of a card's peak that are fitted."""
+
+
+def kind_of(run: Run) -> str:
+    if run.recipe.precision == "32-true":
+        return "float32"
+    if run.card.title.startswith(step_time.GEFORCE):
+        return "GeForce"
+    if run.card.name in step_time.HOPPER:
+        return "Hopper, Blackwell"
+    return "short of power" if run.card.name in step_time.POWER_LIMITED else "other cards"
 
 
 if __name__ == "__main__":
