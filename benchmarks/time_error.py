@@ -36,7 +36,7 @@ a fit that has not seen it. Goal: within {100 * GOAL:.0f} %.
 
 None of these runs is of our own model; how each is written is counted (`benchmarks/software.py`). The constants come
 from the fitted rows alone. The form of the estimate was chosen in sight of all rows but those that were found last:
-these were collected when nothing was changed any more, by rules that say nothing of speed. They say best what to expect.
+they were collected when nothing was changed any more, by rules that say nothing of speed, and say best what to expect.
 
 ![estimated against measured](training-speed.png)
 """
