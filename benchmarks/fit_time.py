@@ -57,24 +57,18 @@ TABLE, SOFTWARE = EVIDENCE / "training_speed.csv", EVIDENCE / "software.csv"
 
 Floats = NDArray[np.float64]
 
-START = (0.7, 0.55, 0.55, 0.9, 0.6, 0.85, 0.4, 0.85, 2.5, 150.0)
-"""Efficiency's fields and Others': what is usual, as a prior."""
+START = (0.7, 0.55, 0.55, 0.9, 0.6, 0.85, 0.4, 0.85, 20e-6, 150.0)
+"""Efficiency's fields, then FSDP_SPEED: what is usual, as a prior."""
+
+FSDP_SPEED = "fsdp_gigabytes_per_second"
+"""Weights and gradients of FSDP that a card fetches and sends beside its computing, over NVLink of 600 GB/s. Fitted
+like the efficiency, but of no use to the engine."""
 
 SPREAD = 0.2
 """Spread of the prior, in logarithms. Without it, products and traffic trade freely where a group is left out."""
 
 SOFT = 0.1
 """Where the soft l1 loss leaves the square: an error of 10 %."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Others:
-    """What is fitted of published runs and is not of our own: the engine has no use for it."""
-
-    course_launch: float
-    """What the course's software takes to launch a kernel, against ours."""
-    fsdp_gigabytes_per_second: float
-    """Weights and gradients of FSDP that a card fetches and sends beside its computing, over NVLink of 600 GB/s."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -85,8 +79,6 @@ class Run:
     group: str
     use: str
     software: Software
-    course: bool
-    """Whether its launches are fitted."""
     shape: Any
     recipe: Recipe
     selective: bool
@@ -96,14 +88,13 @@ class Run:
     card: Device
     tokens_per_second: float
 
-    def estimate(self, efficiency: Efficiency, others: Others) -> float:
+    def estimate(self, efficiency: Efficiency, fsdp_speed: float) -> float:
         """Estimated tokens per second of one GPU."""
-        software = replace(self.software, launch=others.course_launch) if self.course else self.software
         recipes = [self.recipe, replace(self.recipe, checkpointing="full")] if self.selective else [self.recipe]
-        how: dict[str, Any] = {"efficiency": efficiency, "software": software}
+        how: dict[str, Any] = {"efficiency": efficiency, "software": self.software}
         seconds = np.mean([step_time.micro_batch_seconds(self.shape, r, self.card, **how) for r in recipes])
         if self.sharded == "fsdp":
-            seconds += self._fetching(others.fsdp_gigabytes_per_second)
+            seconds += self._fetching(fsdp_speed)
         step = self.accumulation * float(seconds)
         if self.timed_optimizer:
             step += float(step_time.optimizer_seconds(self.shape, self.recipe, self.card, efficiency=efficiency))
@@ -164,7 +155,6 @@ def _run(row: dict[str, str], ways: dict[tuple[str, str], Software]) -> Run:
         group=row["group"],
         use=row["use"],
         software=as_written(recipe) if row["software"] == "ours" else ways[way],
-        course=row["software"] == "course",
         shape=shape,
         recipe=recipe,
         selective=selective,
@@ -178,18 +168,14 @@ def _run(row: dict[str, str], ways: dict[tuple[str, str], Software]) -> Run:
 
 def log_errors(runs: Sequence[Run], theta: Sequence[float] | Floats) -> Floats:
     """ln(estimated / measured tokens per second)."""
-    efficiency, others = unpacked(theta)
-    return np.array([np.log(run.estimate(efficiency, others) / run.tokens_per_second) for run in runs])
+    efficiency, fsdp_speed = unpacked(theta)
+    return np.array([np.log(run.estimate(efficiency, fsdp_speed) / run.tokens_per_second) for run in runs])
 
 
-def unpacked(theta: Sequence[float] | Floats) -> tuple[Efficiency, Others]:
-    """The parameters by their names."""
-    values = list(map(float, theta))
-    efficiency, others = ([field.name for field in fields(kind)] for kind in (Efficiency, Others))
-    return (
-        Efficiency(**dict(zip(efficiency, values, strict=False))),
-        Others(**dict(zip(others, values[len(efficiency) :], strict=True))),
-    )
+def unpacked(theta: Sequence[float] | Floats) -> tuple[Efficiency, float]:
+    """The efficiency, and FSDP_SPEED."""
+    *values, fsdp_speed = map(float, theta)
+    return Efficiency(**dict(zip([field.name for field in fields(Efficiency)], values, strict=True))), fsdp_speed
 
 
 def fit(runs: Sequence[Run]) -> Floats:
@@ -223,11 +209,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=step_time.EFFICIENCY)
     arguments = parser.parse_args()
-    efficiency, others = unpacked(fit(calibration(read())))
-    stored = {
-        name: {key: round(value, 4) for key, value in asdict(found).items()}
-        for name, found in (("fitted", efficiency), ("others", others))
-    }
+    efficiency, fsdp_speed = unpacked(fit(calibration(read())))
+    digits = {key: float(f"{value:.4g}") for key, value in (asdict(efficiency) | {FSDP_SPEED: fsdp_speed}).items()}
+    stored = {"fitted": digits, FSDP_SPEED: digits.pop(FSDP_SPEED)}
     arguments.out.write_text(json.dumps(stored, indent=1) + "\n")
     print(arguments.out.read_text(), end="")
 

@@ -19,7 +19,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from benchmarks.fit_time import Floats, Run, calibration, leave_groups_out, log_errors, read
+from benchmarks.fit_time import FSDP_SPEED, Floats, Run, calibration, leave_groups_out, log_errors, read
 from solver.compute import step_time
 
 RESULTS = Path(__file__).parent / "results"
@@ -63,13 +63,15 @@ def main() -> None:
 def engine_errors(runs: Sequence[Run]) -> Floats:
     """ln(estimated / measured) under the engine's own efficiency."""
     stored: dict[str, Any] = json.loads(step_time.EFFICIENCY.read_text())
-    return log_errors(runs, [*stored["fitted"].values(), *stored["others"].values()])
+    return log_errors(runs, [*stored["fitted"].values(), stored[FSDP_SPEED]])
 
 
 def tables(runs: Sequence[Run], errors: Floats) -> list[str]:
     left_out = leave_groups_out(calibration(runs))
     lines = []
     for use, title in USES.items():
+        if not any(run.use == use for run in runs):
+            continue
         more = ["left out", "median error"] if use == "calibrate" else []
         columns = ["group", "rows", "median error", "median size of it", "within 15 %", *more[:1]]
         lines += [f"## {title}", "", f"| {' | '.join(columns)} |", f"|{'--|' * len(columns)}"]

@@ -40,10 +40,6 @@ Number = Any
 
 TILE, DEPTH_TILE = 128, 64
 
-LAUNCH_SECONDS = 8e-6
-"""What the host takes for a kernel of our own model, without a compiler. Assumption: torch's own overhead per operator
-is 5 to 10 microseconds on current hosts."""
-
 OVERLAP = 4
 """Exponent of the smooth maximum of the card's work and the host's: where both take as long, the step takes 19 % more.
 Assumption."""
@@ -112,6 +108,8 @@ class Efficiency:
     """Share of the products' speed that fused attention reaches, over the half of the square that it computes."""
     bandwidth: float
     """Share of the memory's bandwidth that operators between the products reach, and the optimizer."""
+    launch_seconds: float
+    """What the host takes for a kernel without a compiler's help: Python, autograd, torch's dispatch, the launch."""
 
 
 @cache
@@ -199,7 +197,7 @@ def micro_batch_seconds(
     work = shape.num_layers * layer + _head(shape, recipe, tokens, pace, software)
     if recipe.precision.endswith("mixed"):
         work = work + CAST_BYTES * counts.total(shape) / pace.bytes_per_second
-    host = shape.num_layers * kernels * software.launch * LAUNCH_SECONDS
+    host = shape.num_layers * kernels * (efficiency or fitted()).launch_seconds
     return (work**OVERLAP + host**OVERLAP) ** (1 / OVERLAP)
 
 

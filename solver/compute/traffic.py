@@ -43,8 +43,6 @@ class Software:
 
     forward: Pass
     backward: Pass
-    launch: float = 1.0
-    """What the host takes to start a kernel, against our own model's step."""
 
 
 OURS = {
