@@ -254,6 +254,17 @@ def test_published_shares_of_data_parallel_come_out() -> None:
     assert step_time.exchange_seconds(WIDE, two, RTX_4090) > 5 * step_time.exchange_seconds(WIDE, two, A100)
 
 
+def test_small_micro_batches_wait_for_the_host_and_say_so() -> None:
+    """A GPT-2 of 12 layers on an H100 without a compiler takes 21 ms for 1,024 tokens (gollem's notebooks), and would
+    take a few if the card set the pace."""
+    h100 = device("h100")
+    one, many = (plan.training(WIDE, Recipe(micro_batch=size), 10**10, card=h100) for size in (1, 16))
+    assert one.host_sets_the_pace
+    assert not many.host_sets_the_pace
+    assert many.tokens_per_second > 2 * one.tokens_per_second  # type: ignore[operator]
+    assert not plan.training(WIDE, Recipe(), 10**10, card=h100, measured=1e4).host_sets_the_pace
+
+
 def test_transformers_own_model_takes_longer_than_ours() -> None:
     assert step_seconds(WIDE, Recipe(profile="hf"), A100) > step_seconds(WIDE, Recipe(), A100)
 

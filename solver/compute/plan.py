@@ -15,7 +15,13 @@ from typing import Any, Literal
 
 from solver import counts
 from solver.compute import flops
-from solver.compute.step_time import Number, exchange_seconds, micro_batch_seconds, optimizer_seconds
+from solver.compute.step_time import (
+    Number,
+    exchange_seconds,
+    host_sets_the_pace,
+    micro_batch_seconds,
+    optimizer_seconds,
+)
 from solver.compute.tokens import regime
 from solver.devices import DTYPES, Device
 from solver.recipe import Recipe
@@ -56,6 +62,8 @@ class Training:
     mfu: float | None = None
     hfu: float | None = None
     """Utilisations as PaLM defines them."""
+    host_sets_the_pace: bool = False
+    """Of an estimate: starting the kernels takes the host longer than the card runs them."""
     cost: float | None = None
     """In the currency of the price."""
 
@@ -114,6 +122,7 @@ class Pace:
     tokens_per_second: float | None = None
     mfu: float | None = None
     hfu: float | None = None
+    host_sets_the_pace: bool = False
 
     def over(self, tokens: int, price: float | None = None) -> Training:
         """The run over so many tokens; `price` is that of one card for an hour."""
@@ -136,6 +145,7 @@ class Pace:
             seconds=seconds,
             mfu=self.mfu,
             hfu=self.hfu,
+            host_sets_the_pace=self.host_sets_the_pace,
             cost=None if price is None or seconds is None else price * self.recipe.gpus * seconds / SECONDS_PER_HOUR,
         )
 
@@ -177,4 +187,5 @@ def pace(shape: Any, recipe: Recipe, *, card: Device | None = None, measured: fl
         tokens_per_second=rate,
         mfu=flops.mfu(shape, recipe.seq_len, rate / recipe.gpus, peak) if peak else None,
         hfu=flops.hfu(shape, recipe, rate / recipe.gpus, peak) if peak else None,
+        host_sets_the_pace=card is not None and measured is None and host_sets_the_pace(shape, recipe, card),
     )

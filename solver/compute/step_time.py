@@ -182,23 +182,48 @@ def micro_batch_seconds(
     """
     if recipe.mode != "train":
         raise RecipeError("mode", recipe.mode, "step times are those of training; use mode train")
-    software = software or as_written(recipe)
-    pace = _Pace.of(recipe, card, efficiency or fitted())
-    tokens = recipe.seq_len * (recipe.micro_batch if micro_batch is None else micro_batch)
+    efficiency, software = efficiency or fitted(), software or as_written(recipe)
+    work = _card_seconds(
+        shape, recipe, card, recipe.micro_batch if micro_batch is None else micro_batch, efficiency, software
+    )
+    host = _host_seconds(shape, recipe, efficiency, software)
+    return (work**OVERLAP + host**OVERLAP) ** (1 / OVERLAP)
+
+
+def host_sets_the_pace(shape: Any, recipe: Recipe, card: Device) -> bool:
+    """Whether starting the kernels of a micro-batch takes the host longer than the card runs them.
+
+    Errors as `step_seconds`.
+    """
+    efficiency, software = fitted(), as_written(recipe)
+    work = _card_seconds(shape, recipe, card, recipe.micro_batch, efficiency, software)
+    return bool(_host_seconds(shape, recipe, efficiency, software) > work)
+
+
+def _host_seconds(shape: Any, recipe: Recipe, efficiency: Efficiency, software: Software) -> Number:
+    kernels = software.forward.kernels + software.backward.kernels
+    if recipe.checkpointing == "full":
+        kernels += software.forward.kernels
+    return shape.num_layers * kernels * efficiency.launch_seconds
+
+
+def _card_seconds(
+    shape: Any, recipe: Recipe, card: Device, micro_batch: Number, efficiency: Efficiency, software: Software
+) -> Number:
+    pace = _Pace.of(recipe, card, efficiency)
+    tokens = recipe.seq_len * micro_batch
     products, pairs = _layer_products(shape, tokens, pace), 1.0 * tokens * recipe.seq_len
     forward, backward = (
         times * products + _scores(shape, recipe, pairs, pace, of_pass, times) + _traffic(shape, tokens, pace, of_pass)
         for times, of_pass in ((1, software.forward), (2, software.backward))
     )
-    layer, kernels = forward + backward, software.forward.kernels + software.backward.kernels
+    layer = forward + backward
     if recipe.checkpointing == "full":  # the last product of a layer is not computed again
         layer = layer + forward - pace.product(tokens, shape.intermediate_size, shape.hidden_size)
-        kernels += software.forward.kernels
     work = shape.num_layers * layer + _head(shape, recipe, tokens, pace, software)
     if recipe.precision.endswith("mixed"):
         work = work + CAST_BYTES * counts.total(shape) / pace.bytes_per_second
-    host = shape.num_layers * kernels * (efficiency or fitted()).launch_seconds
-    return (work**OVERLAP + host**OVERLAP) ** (1 / OVERLAP)
+    return work
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -26,6 +26,7 @@ from solver.units import short_count
 BAR = 30
 """Characters of a bar that stands for everything."""
 
+HOST = "Starting the kernels takes the host longer than the card runs them: a larger micro-batch costs little time."
 DOUBT = "Most published runs lie within 15 % of such an estimate, some far off; `diysolve verify` measures yours."
 
 FITTED_ON = "the law is fitted on 48M to 2B params and 1.6B to 350B tokens"
@@ -166,6 +167,8 @@ def speed_line(run: Training, card: Card) -> str:
     cards = f"{run.gpus} x {card.device.title}" if run.gpus > 1 else card.device.title
     cost = "" if run.cost is None else f", at a cost of {run.cost:,.2f}"
     doubt = "" if run.speed == "measured" else f" {DOUBT}"
+    if run.host_sets_the_pace:
+        doubt = f" {HOST}{doubt}"
     return (
         f"Time on {cards}, {run.speed}: {run.tokens_per_second:,.0f} tokens/s{utilisation}; {days(run.seconds)} "
         f"for {short_count(run.tokens)} tokens{cost}.{doubt}"

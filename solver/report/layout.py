@@ -107,7 +107,9 @@ def _days_line(answer: Solution) -> str:
     if measured == len(runs):
         return f"Days are those of the measured step on {title}. "
     mixed = f", and measured for the first {measured}" if measured else ""
-    return f"Days are estimated for {title}{mixed}. "
+    slow = any(run.host_sets_the_pace for run in runs)
+    host = "; the host, which starts the kernels, is slower than the card: try a larger --micro-batch" if slow else ""
+    return f"Days are estimated for {title}{mixed}{host}. "
 
 
 def _query_line(query: Query) -> str:
