@@ -18,13 +18,14 @@ What it says differently:
     optimizer      0: forward and backward alone were timed
     tokens_per_second  of one GPU
 
-Left out are runs whose micro-batch, precision or recomputation is not stated, 8-bit products, tensor and pipeline
-parallelism, short documents packed together, data parallel over links that are not known, float32 runs that may have
-used TF32 or are faster than the card's float32 peak, attention by kernels that torch does not have (FlashAttention 3
-and 4), optimizers written by hand or that compute products on every card, CUDA graphs, deterministic algorithms, power
-limits below the card's own, averages of whole runs that evaluate, and speeds whose timer includes evaluations
-(LLMs-from-scratch, chapter 5). A group weighs the same however many rows it has; residuals are of the
-logarithm, under a soft l1 loss, and a weak prior keeps the parameters near what is usual.
+Left out are runs whose micro-batch, precision, residual stream or recomputation is not stated, or which H100 (SXM or
+PCIe) they ran on, 8-bit products, tensor and pipeline parallelism, short documents packed together, data parallel
+over links that are not known, float32 runs that may have used TF32 or are faster than the card's float32 peak,
+attention by kernels that torch does not have (FlashAttention 3 and 4), optimizers written by hand or that compute
+products on every card, CUDA graphs, deterministic algorithms, power limits below the card's own, averages of whole
+runs that evaluate, and speeds whose timer includes evaluations (LLMs-from-scratch, chapter 5). A group weighs the
+same however many rows it has; residuals are of the logarithm, under a soft l1 loss, and a weak prior keeps the
+parameters near what is usual.
 """
 
 from __future__ import annotations
