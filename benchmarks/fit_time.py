@@ -6,7 +6,7 @@
 What it says differently:
 
     use            calibrate: fitted here; test: never fitted, only held against the result by `time_error.py`;
-                   blind: found when nothing was changed any more
+                   blind: found last, when nothing was changed for them any more
     head_dim       where it is not hidden_size / num_heads
     software       how the model is written: `ours`, or a row of `evidence/software.csv` (see `software.py`)
     precision      bf16-true also where only the master weights are float32, and what the layers pass on is not

@@ -35,8 +35,8 @@ measured tokens per second of one GPU, less one: above zero the estimate is too 
 a fit that has not seen it. Goal: within {100 * GOAL:.0f} %.
 
 None of these runs is of our own model; how each is written is counted (`benchmarks/software.py`). The constants come
-from the fitted rows alone. The form of the estimate was chosen in sight of all rows but those that were found last:
-they were collected when nothing was changed any more, by rules that say nothing of speed, and say best what to expect.
+from the fitted rows alone. The form of the estimate was chosen in sight of all rows but those that were found last,
+by rules that say nothing of speed: none of them has led to a change, and they say best what to expect.
 
 ![estimated against measured](training-speed.png)
 """

@@ -265,6 +265,14 @@ def test_small_micro_batches_wait_for_the_host_and_say_so() -> None:
     assert not plan.training(WIDE, Recipe(), 10**10, card=h100, measured=1e4).host_sets_the_pace
 
 
+def test_a_ragged_vocabulary_takes_longer_but_on_geforce() -> None:
+    """Padding GPT-2's 50,257 to 50,304 makes training faster: by 25 % says Karpathy of an A100, by 14 % Raschka."""
+    ragged, padded = (replace(WIDE, vocab_size=size, num_layers=12, hidden_size=768) for size in (50_257, 50_304))
+    recipe = Recipe(micro_batch=16)
+    assert 1.1 < step_seconds(ragged, recipe, A100) / step_seconds(padded, recipe, A100) < 1.35
+    assert step_seconds(ragged, recipe, RTX_4090) == pytest.approx(step_seconds(padded, recipe, RTX_4090), rel=0.01)
+
+
 def test_transformers_own_model_takes_longer_than_ours() -> None:
     assert step_seconds(WIDE, Recipe(profile="hf"), A100) > step_seconds(WIDE, Recipe(), A100)
 

@@ -68,6 +68,12 @@ it."""
 FP32_APART = ("v100-16gb", "v100-32gb", "a100-40gb", "a100-80gb")
 """Cards whose float32 units do nothing else. In later ones half of them serve integers too, and count in the peak."""
 
+ALIGNED, RAGGED = 8, 2.4
+"""Values that a row of logits must be a multiple of, and how much longer its products take where it is not, in 16 bits:
+such rows cannot be loaded in whole vectors (NVIDIA, Matrix Multiplication Background, "Tensor Core Requirements"). The
+geometric mean of 2.1 on an A100 (GPT-2's 50,257 against 50,304: 112,046 and 127,345 tokens/s, LLMs-from-scratch,
+chapter 5) and 2.8 on an H100 (349,179 and 466,440, two scripts of GPT-2). On GeForce no published run shows it."""
+
 NVLINK = {
     "v100-16gb": 300, "v100-32gb": 300, "a100-40gb": 600, "a100-80gb": 600,
     "h20": 900, "h100": 900, "h200": 900, "b200": 1800,
@@ -235,6 +241,8 @@ class _Pace:
     bytes_per_second: float
     value_bytes: int
     """Of a value that products read and write."""
+    ragged: float
+    """How much longer products with rows that are not aligned take."""
 
     @classmethod
     def of(cls, recipe: Recipe, card: Device, efficiency: Efficiency) -> _Pace:
@@ -245,6 +253,7 @@ class _Pace:
             score_flops_per_second=flops * efficiency.fused_scores,
             bytes_per_second=card.bandwidth() * efficiency.bandwidth,
             value_bytes=4 if single else 2,
+            ragged=1.0 if single or card.title.startswith(GEFORCE) else RAGGED,
         )
 
     def product(self, rows: Number, inner: Number, outer: Number) -> Number:
@@ -304,6 +313,7 @@ def _head(shape: Any, recipe: Recipe, tokens: Number, pace: _Pace, software: Sof
     forward = 1 + (recipe.loss == "chunked")
     moved = forward * software.forward.logit + software.backward.logit
     product = (forward + 2) * pace.product(tokens, shape.hidden_size, shape.vocab_size)
+    product = product * np.where(shape.vocab_size % ALIGNED, pace.ragged, 1.0)
     return product + moved * tokens * shape.vocab_size / pace.bytes_per_second
 
 
