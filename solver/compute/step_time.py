@@ -52,9 +52,9 @@ OPTIMIZER_BYTES = {"adamw": 28, "adamw-foreach": 40, "adamw-8bit": 16, "sgd": 12
 """Bytes a float32 weight moves in the optimizer's step: weight, gradient and states read, weight and states written;
 torch's foreach AdamW makes temporaries besides (assumption). Half of it in bfloat16."""
 
-HOPPER = ("h100", "h200", "b200")
+HOPPER = ("h100", "h200", "b200", "mi300x")
 """Hopper and Blackwell for data centres: their tensor cores draw more power at full speed than the card may, so that
-they reach a smaller share of their peak."""
+they reach a smaller share of their peak. That AMD's MI300X does too, of 0.57 W for each TFLOP/s, is an assumption."""
 
 POWER_LIMITED = ("t4", "l4", "a10", "l40s", "rtx6000-ada")
 """Cards whose power is small for their chip, in float32 too: 70 W, 72 W, 150 W (half of an A40's for the same chip),
