@@ -59,11 +59,8 @@ TABLE, SOFTWARE = EVIDENCE / "training_speed.csv", EVIDENCE / "software.csv"
 Floats = NDArray[np.float64]
 
 START = (0.7, 0.55, 0.55, 0.9, 0.6, 0.85, 0.4, 0.85, 20e-6, 150.0)
-"""Efficiency's fields, then FSDP_SPEED: what is usual, as a prior."""
-
-FSDP_SPEED = "fsdp_gigabytes_per_second"
-"""Weights and gradients of FSDP that a card fetches and sends beside its computing, over NVLink of 600 GB/s. Fitted
-like the efficiency, but of no use to the engine."""
+"""Efficiency's fields, and last, of no use to the engine, how many GB/s of weights and gradients a card of FSDP fetches
+and sends beside its computing, over NVLink of 600 GB/s: what is usual, as a prior."""
 
 SPREAD = 0.2
 """Spread of the prior, in logarithms. Without it, products and traffic trade freely where a group is left out."""
@@ -174,7 +171,7 @@ def log_errors(runs: Sequence[Run], theta: Sequence[float] | Floats) -> Floats:
 
 
 def unpacked(theta: Sequence[float] | Floats) -> tuple[Efficiency, float]:
-    """The efficiency, and FSDP_SPEED."""
+    """The efficiency, and the speed of FSDP."""
     *values, fsdp_speed = map(float, theta)
     return Efficiency(**dict(zip([field.name for field in fields(Efficiency)], values, strict=True))), fsdp_speed
 
@@ -211,10 +208,10 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=step_time.EFFICIENCY)
     arguments = parser.parse_args()
     efficiency, fsdp_speed = unpacked(fit(calibration(read())))
-    digits = {key: float(f"{value:.4g}") for key, value in (asdict(efficiency) | {FSDP_SPEED: fsdp_speed}).items()}
-    stored = {"fitted": digits, FSDP_SPEED: digits.pop(FSDP_SPEED)}
+    stored = {name: float(f"{value:.4g}") for name, value in asdict(efficiency).items()}
     arguments.out.write_text(json.dumps(stored, indent=1) + "\n")
     print(arguments.out.read_text(), end="")
+    print(f"FSDP: {fsdp_speed:.4g} GB/s over NVLink of 600 GB/s")
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from __future__ import annotations
 import csv
 import math
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,7 @@ from diymodel.step import autocast, token_loss, weight_dtype
 from solver.compute.traffic import Pass, Software
 from solver.recipe import Precision
 from solver.verify.dry_run.engine import run_backward
+from solver.verify.dry_run.meter import tensors_in
 from solver.verify.dry_run.tracing import cast_module, fake_device
 
 TABLE = Path(__file__).parent / "evidence" / "software.csv"
@@ -60,26 +61,18 @@ class Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
-        name, outputs = func._schema.name.split("::")[1], list(_tensors(result))
+        name, outputs = func._schema.name.split("::")[1], list(tensors_in(result))
         if name in self.FREE or (not func._schema.is_mutable and _are_views(outputs, args)):
             return result
         self.kernels[self.backward] += 1
         if name not in self.PRODUCTS and "attention" not in name:
-            read = [] if name in self.WRITE_ONLY else _tensors(args)
+            read = [] if name in self.WRITE_ONLY else tensors_in(args)
             self.bytes[self.backward] += sum(map(_bytes, [*read, *outputs]))
         return result
 
 
-def _tensors(value: Any) -> Iterator[Tensor]:
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, list | tuple):
-        for item in value:
-            yield from _tensors(item)
-
-
 def _are_views(outputs: list[Tensor], args: Any) -> bool:
-    storages = {tensor.untyped_storage()._cdata for tensor in _tensors(args)}
+    storages = {tensor.untyped_storage()._cdata for tensor in tensors_in(args)}
     return all(tensor.untyped_storage()._cdata in storages for tensor in outputs)
 
 

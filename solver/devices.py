@@ -6,7 +6,8 @@ less; the rows below say which figure they are.
 
 Peaks are the vendor's, dense (without structured sparsity) and at boost clock, in 16 bits with sums in float32, which
 is what training takes: GeForce cards and the A10G do that at half the rate of the larger number that is often quoted.
-Whatever a vendor does not state, or a card does not have, is None.
+Whatever a vendor does not state, or a card does not have, is None. What a card reaches of its peaks, and how it is
+linked to others, is in `solver.compute.step_time`, by the names of this table.
 """
 
 from __future__ import annotations

@@ -265,6 +265,13 @@ def test_small_micro_batches_wait_for_the_host_and_say_so() -> None:
     assert not plan.training(WIDE, Recipe(), 10**10, card=h100, measured=1e4).host_sets_the_pace
 
 
+def test_the_cards_that_reach_less_of_their_peaks_are_cards_of_the_table() -> None:
+    known = {card.name for card in DEVICES}
+    shares = (step_time.HOPPER, step_time.POWER_LIMITED, step_time.FP32_APART)
+    assert known >= {*sum(shares, ()), *step_time.NVLINK, *step_time.PCIE_5}
+    assert not set(step_time.HOPPER) & set(step_time.POWER_LIMITED)
+
+
 def test_a_ragged_vocabulary_takes_longer_but_on_geforce() -> None:
     """Padding GPT-2's 50,257 to 50,304 makes training faster: by 25 % says Karpathy of an A100, by 14 % Raschka."""
     ragged, padded = (replace(WIDE, vocab_size=size, num_layers=12, hidden_size=768) for size in (50_257, 50_304))

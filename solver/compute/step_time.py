@@ -121,8 +121,7 @@ class Efficiency:
 @cache
 def fitted() -> Efficiency:
     """The efficiency of the best fit."""
-    stored: dict[str, Any] = json.loads(EFFICIENCY.read_text())
-    return Efficiency(**stored["fitted"])
+    return Efficiency(**json.loads(EFFICIENCY.read_text()))
 
 
 def step_seconds(

@@ -83,7 +83,7 @@ class Meter(TorchDispatchMode):  # type: ignore[no-untyped-call]
             func = IN_PLACE_ON_REAL_TENSORS[func]
         result = func(*args, **(kwargs or {}))
         made = False
-        for tensor in _tensors(result):
+        for tensor in tensors_in(result):
             made |= self._follow(tensor, lambda: self._part(func, args))
         workspace = workspace_bytes(func, args) if self.device_type == "cuda" else 0
         if made or workspace:
@@ -144,9 +144,10 @@ def _value_of_fake(tensor: Tensor) -> int:
     return 1 if tensor.device.type == "cpu" else 0
 
 
-def _tensors(result: Any) -> Iterator[Tensor]:
-    if isinstance(result, Tensor):
-        yield result
-    elif isinstance(result, list | tuple):
-        for item in result:
-            yield from _tensors(item)
+def tensors_in(value: Any) -> Iterator[Tensor]:
+    """Of what an operator takes or returns: a tensor, or lists of them."""
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from tensors_in(item)
