@@ -130,6 +130,22 @@ def test_gates_begin_with_the_test_command() -> None:
     assert command in (ROOT / ".ci" / "run").read_text(encoding="utf-8").splitlines()
 
 
+@pytest.mark.parametrize("broken", ["pip", "uv"])
+def test_the_gates_fail_where_the_tests_cannot_be_run(broken: str, tmp_path: Path) -> None:
+    """Bash goes on after `a && b` where a fails, whatever `set -e` says."""
+    for name in ("pip", "uv", "chromium"):
+        program = tmp_path / "bin" / name
+        program.parent.mkdir(exist_ok=True)
+        program.write_text(f"#!/bin/sh\nexit {int(name == broken)}\n")
+        program.chmod(0o755)
+    script = tmp_path / ".ci" / "run"
+    script.parent.mkdir()
+    script.write_bytes((ROOT / ".ci" / "run").read_bytes())
+    path = f"{tmp_path / 'bin'}:{os.environ['PATH']}"
+    ended = subprocess.run(["bash", str(script)], env={**os.environ, "PATH": path}, check=False)
+    assert ended.returncode != 0
+
+
 def test_links_lead_somewhere() -> None:
     links = re.findall(r"\]\(([^)#:]+)\)", TEXT)
     assert links
