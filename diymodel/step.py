@@ -1,12 +1,13 @@
 """One training step, the same for the dry run, the measured step and `verify_model`, so that they cannot drift.
 
-Labels are the input shifted by one; the loss is computed in float32; gradients are dropped before the forward pass.
+Labels are the input shifted by one; the loss is computed in float32; gradients are dropped before the first
+forward pass and added up over the micro-batches.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Literal, Protocol
 
 import torch
@@ -84,7 +85,7 @@ def make_scaler(precision: str, device_type: str) -> torch.amp.GradScaler | None
 
 def training_step(
     model: DIYForCausalLM,
-    input_ids: Tensor,
+    batch: Tensor | Sequence[Tensor],
     recipe: TrainingRecipe,
     *,
     optimizer: torch.optim.Optimizer,
@@ -92,38 +93,66 @@ def training_step(
     backward: Callable[[Tensor], None] = torch.autograd.backward,
     mark: Callable[[Moment], None] = lambda moment: None,
 ) -> Tensor:
-    """Forward, loss, backward and optimizer step on int (B, T) tokens; returns the loss, a detached scalar.
+    """Forward, loss, backward and optimizer step; returns the loss, a detached scalar.
 
     Args:
+        batch: int (B, T) tokens, or a sequence of such micro-batches, whose gradients are accumulated.
         backward: what runs the backward pass of the (scaled) loss.
-        mark: called with the name of each moment as it ends.
+        mark: called with the name of each moment as it ends; the first three come once for each micro-batch.
     """
-    optimizer.zero_grad(set_to_none=True)
-    with autocast(recipe.precision, input_ids.device.type):
-        hidden = model.hidden_states(input_ids, attention=recipe.attention, checkpointing=recipe.checkpointing)
-        labels = next_tokens(input_ids)
-        if recipe.loss == "chunked":
-            mark("forward_end")
-            loss = chunked_loss(hidden, model.lm_head.weight, labels)
-            del hidden
-        else:
+
+    def loss_of(input_ids: Tensor, accumulation: int) -> Tensor:
+        with autocast(recipe.precision, input_ids.device.type):
+            hidden = model.hidden_states(input_ids, attention=recipe.attention, checkpointing=recipe.checkpointing)
+            labels = next_tokens(input_ids)
+            shares = accumulation * num_labels(labels)
+            if recipe.loss == "chunked":
+                mark("forward_end")
+                return chunked_loss(hidden, model.lm_head.weight, labels) / shares
             logits = model.lm_head(hidden).float()  # in the loss, the half-precision logits would live beside these
             del hidden
             mark("forward_end")
-            loss = token_loss(logits, labels) / _num_labels(labels)
-            del logits
-    mark("loss")
-    scaled = scaler.scale(loss) if scaler else loss
-    loss = loss.detach()  # the graph belongs to `scaled` alone, so that it dies as the backward pass consumes it
-    backward(scaled)
-    mark("backward")
+            return token_loss(logits, labels) / shares
+
+    return step_of(loss_of, batch, optimizer=optimizer, scaler=scaler, backward=backward, mark=mark)
+
+
+def step_of(
+    loss_of: Callable[[Tensor, int], Tensor],
+    batch: Tensor | Sequence[Tensor],
+    *,
+    optimizer: torch.optim.Optimizer,
+    scaler: torch.amp.GradScaler | None,
+    backward: Callable[[Tensor], None],
+    mark: Callable[[Moment], None],
+) -> Tensor:
+    """One step of any model: gradients are dropped, those of all micro-batches added up, the weights updated.
+
+    Args:
+        loss_of: the loss of int (B, T) tokens divided by the number of micro-batches; it marks forward_end.
+
+    Returns the sum of what `loss_of` gave, a detached scalar.
+    """
+    micro_batches = [batch] if isinstance(batch, Tensor) else batch
+    optimizer.zero_grad(set_to_none=True)
+    total: Tensor | None = None
+    for input_ids in micro_batches:
+        loss = loss_of(input_ids, len(micro_batches))
+        mark("loss")
+        scaled = scaler.scale(loss) if scaler else loss
+        loss = loss.detach()  # the graph belongs to `scaled` alone, so that it dies as the backward pass consumes it
+        backward(scaled)
+        mark("backward")
+        total = loss if total is None else total.add_(loss)
+        del loss, scaled  # so that every micro-batch but the first starts from the same tensors
     if scaler:
         scaler.step(optimizer)
         scaler.update()
     else:
         optimizer.step()
     mark("optimizer_step")
-    return loss
+    assert total is not None, "a step has a micro-batch"
+    return total
 
 
 def next_tokens(input_ids: Tensor) -> Tensor:
@@ -137,7 +166,7 @@ def token_loss(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def chunked_loss(hidden: Tensor, head: Tensor, labels: Tensor) -> Tensor:
-    """Mean cross-entropy whose logits exist for CHUNK_TOKENS tokens at a time; recomputed in the backward pass."""
+    """Sum of the cross-entropies, with logits for CHUNK_TOKENS tokens at a time; recomputed in the backward pass."""
 
     def chunk_loss(hidden_chunk: Tensor, label_chunk: Tensor) -> Tensor:
         return token_loss(F.linear(hidden_chunk, head).float()[None], label_chunk)
@@ -148,8 +177,8 @@ def chunked_loss(hidden: Tensor, head: Tensor, labels: Tensor) -> Tensor:
     )
     for hidden_chunk, label_chunk in chunks:
         total = total + checkpoint(chunk_loss, hidden_chunk, label_chunk, use_reentrant=False)
-    return total / _num_labels(labels)
+    return total
 
 
-def _num_labels(labels: Tensor) -> int:
+def num_labels(labels: Tensor) -> int:
     return labels.shape[0] * (labels.shape[1] - 1)

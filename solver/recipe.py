@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, get_args
 
 from solver.errors import RecipeError, did_you_mean
@@ -16,6 +16,14 @@ Loss = Literal["plain", "chunked"]
 Profile = Literal["diy", "hf"]
 
 MAX_GPUS = 2**16
+
+MAX_ACCUMULATION = 2**20
+"""Most micro-batches of a step (assumption: with a single sequence each a step already has 10^9 tokens)."""
+
+BATCH_TOKENS = 2**19
+"""Tokens of an optimizer step, over all micro-batches and cards, where nothing else is said: the 0.5M of GPT-3's models
+up to 760M params (Brown et al. 2020, arXiv:2005.14165, table 2.1). Larger models take more; it decides the number of
+steps, and little of the time."""
 
 MAX_TOKENS = 2**24
 """Largest micro_batch * seq_len (assumption: 16.8M tokens, far beyond what one card holds)."""
@@ -50,6 +58,9 @@ class Recipe:
     """Tokens that inference takes in one pass, up to seq_len; None: all but one. The rest is decoded one by one."""
     gpus: int = 1
     """Cards in data parallel, each with a micro-batch of its own; beyond one, each keeps its gradients twice."""
+    accumulation: int | None = None
+    """Micro-batches of an optimizer step on each card. Beyond one, gradients live through all of them but the first.
+    None: not said. Memory is then that of one; whatever plans a run takes `planned`."""
 
     def __post_init__(self) -> None:
         for name, kind in _WORDS.items():
@@ -62,6 +73,11 @@ class Recipe:
                 raise RecipeError(name, value, "must be a whole number of at least 1")
         if isinstance(self.gpus, bool) or not isinstance(self.gpus, int) or not 1 <= self.gpus <= MAX_GPUS:
             raise RecipeError("gpus", self.gpus, f"must be a whole number from 1 to {MAX_GPUS:,}")
+        n = self.accumulation
+        if n is not None and (isinstance(n, bool) or not isinstance(n, int) or not 1 <= n <= MAX_ACCUMULATION):
+            raise RecipeError("accumulate", n, f"must be a whole number from 1 to {MAX_ACCUMULATION:,}")
+        if n is not None and n > 1 and self.mode != "train":
+            raise RecipeError("accumulate", n, "gradients are accumulated in training; leave it out, or use mode train")
         if self.gpus > 1 and self.mode != "train":
             raise RecipeError("gpus", self.gpus, "data parallel is for training; serve from one card")
         if self.micro_batch * self.seq_len > MAX_TOKENS:
@@ -80,9 +96,13 @@ class Recipe:
 
     @classmethod
     def parse(cls, **words: Any) -> Recipe:
-        """A recipe from the command line's words; `seq` stands for seq_len. Raises RecipeError for an unknown word."""
-        if "seq" in words:
-            words["seq_len"] = words.pop("seq")
+        """A recipe from the command line's words; `seq` stands for seq_len, `accumulate` for accumulation.
+
+        Raises RecipeError for an unknown word.
+        """
+        for word, field in (("seq", "seq_len"), ("accumulate", "accumulation")):
+            if word in words:
+                words[field] = words.pop(word)
         for word, value in words.items():
             if word not in cls.__slots__:
                 raise RecipeError(word, value, f"is not a word that is known here; {did_you_mean(word, cls.__slots__)}")
@@ -92,6 +112,21 @@ class Recipe:
     def tokens(self) -> int:
         """Tokens of one micro-batch."""
         return self.micro_batch * self.seq_len
+
+    @property
+    def accumulates(self) -> bool:
+        """Whether gradients are there when a micro-batch begins."""
+        return self.accumulation is not None and self.accumulation > 1
+
+    def planned(self) -> Recipe:
+        """The same with as many micro-batches a step as make BATCH_TOKENS, where their number is not said."""
+        if self.accumulation is not None or self.mode != "train":
+            return self
+        return replace(self, accumulation=max(1, round(BATCH_TOKENS / (self.tokens * self.gpus))))
+
+    def said(self) -> Recipe:
+        """The same with one micro-batch a step, where their number is not said."""
+        return self if self.accumulation is not None else replace(self, accumulation=1)
 
     @property
     def prompt_len(self) -> int:

@@ -17,6 +17,7 @@ from solver.memory.moments import PARTS
 from solver.recipe import Recipe
 from solver.verify.dry_run import Simulation, engine, simulate
 from solver.verify.dry_run.kernels import choose_kernel
+from solver.verify.dry_run.meter import Instant
 from solver.verify.dry_run.tracing import Curves, follow_training, trace
 
 SMALL = DIYConfig(
@@ -37,6 +38,7 @@ RECIPES = [
     Recipe(micro_batch=2, seq_len=33, precision="16-mixed", optimizer="sgd", attention="eager"),
     Recipe(micro_batch=2, seq_len=33, precision="32-true", optimizer="adamw-foreach"),
     Recipe(micro_batch=1, seq_len=2048, checkpointing="full", loss="chunked", precision="16-mixed"),
+    Recipe(micro_batch=2, seq_len=33, accumulation=4, precision="bf16-true"),
     Recipe(micro_batch=2, seq_len=33, mode="infer", prompt=20),
     Recipe(micro_batch=2, seq_len=33, mode="infer", precision="32-true", attention="eager"),
 ]
@@ -48,7 +50,15 @@ def name(recipe: Recipe) -> str:
 
 
 def peaks(curves: Curves) -> dict[str, tuple[int, ...]]:
-    return {moment: max(instants, key=lambda instant: instant.total).live for moment, instants in curves.items()}
+    return {
+        moment: max((instant for instant in of_moment(curves, moment)), key=lambda instant: instant.total).live
+        for moment, _ in curves
+    }
+
+
+def of_moment(curves: Curves, moment: str) -> list[Instant]:
+    """The instants of all its stages: of a step that accumulates, each micro-batch has one."""
+    return [instant for name, instants in curves if name == moment for instant in instants]
 
 
 def parts(simulation: Simulation) -> dict[str, tuple[int, ...]]:
@@ -60,7 +70,7 @@ def test_two_shallow_traces_say_what_a_deep_one_does(recipe: Recipe) -> None:
     config = replace(SMALL, num_layers=12, dropout=0.1 if RECIPES.index(recipe) % 2 else 0.0)
     shallow, deep = simulate(config, recipe), trace(lambda: DIYForCausalLM(config), recipe)
     assert parts(shallow) == peaks(deep)
-    assert shallow.allocated_bytes == max(instant.allocated for instants in deep.values() for instant in instants)
+    assert shallow.allocated_bytes == max(instant.allocated for _, instants in deep for instant in instants)
 
 
 @pytest.mark.parametrize("num_layers", [1, 2, 4])
@@ -74,6 +84,7 @@ REAL = [
     Recipe(precision="32-true", micro_batch=2, seq_len=33, checkpointing="full", optimizer="sgd-momentum"),
     Recipe(precision="32-true", micro_batch=2, seq_len=33, attention="eager", optimizer="adamw-foreach"),
     Recipe(precision="32-true", micro_batch=1, seq_len=1100, loss="chunked", checkpointing="full", optimizer="sgd"),
+    Recipe(precision="32-true", micro_batch=2, seq_len=33, accumulation=2),
 ]
 
 
@@ -85,8 +96,8 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
-def timeline(curves: Curves) -> dict[str, list[tuple[str, int]]]:
-    return {moment: [(instant.op, instant.total) for instant in instants] for moment, instants in curves.items()}
+def timeline(curves: Curves) -> list[tuple[str, list[tuple[str, int]]]]:
+    return [(moment, [(instant.op, instant.total) for instant in instants]) for moment, instants in curves]
 
 
 @pytest.mark.usefixtures("one_thread")
@@ -101,7 +112,7 @@ def test_real_tensors_on_the_cpu_take_the_same_bytes(recipe: Recipe) -> None:
 @pytest.mark.parametrize("recipe", REAL, ids=name)
 def test_our_engine_is_autograds_instant_by_instant(recipe: Recipe, monkeypatch: pytest.MonkeyPatch) -> None:
     """Under a dispatch mode autograd's engine adds no gradient in place, so here ours must not either."""
-    monkeypatch.setattr(engine, "_is_dense", lambda tensor: False)
+    monkeypatch.setattr(engine, "_may_be_reused", lambda tensor: False)
     ours = follow_training(DIYForCausalLM(SMALL).train(), recipe, "cpu")
     theirs = follow_training(DIYForCausalLM(SMALL).train(), recipe, "cpu", backward=torch.autograd.backward)
     assert timeline(ours) == timeline(theirs)

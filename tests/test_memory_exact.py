@@ -54,6 +54,7 @@ def recipes(draw: st.DrawFn, mode: str = "train") -> Recipe:
         attention=draw(st.sampled_from(["sdpa", "eager"])),
         loss=draw(st.sampled_from(["plain", "chunked"])),
         prompt=draw(st.none() | st.sampled_from([1, seq_len // 2, seq_len])) if mode == "infer" else None,
+        accumulation=draw(st.sampled_from([None, 1, 2, 5])) if mode == "train" else None,
     )
 
 

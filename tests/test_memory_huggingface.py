@@ -118,7 +118,7 @@ def test_two_shallow_traces_say_what_a_deep_one_does(checkpointing: str) -> None
     recipe = Recipe.parse(profile="hf", micro_batch=2, seq=33, checkpointing=checkpointing)
     deep = {
         moment: max(instants, key=lambda instant: instant.total).live
-        for moment, instants in trace_huggingface(config, recipe).items()
+        for moment, instants in trace_huggingface(config, recipe)
     }
     moments = simulate(config, recipe).moments
     assert {moment: tuple(figures[part] for part in PARTS) for moment, figures in moments.items()} == deep
@@ -134,8 +134,9 @@ def test_real_tensors_on_the_cpu_take_the_same_bytes() -> None:
     finally:
         torch.set_num_threads(threads)
     fake = trace_huggingface(config, recipe, device="cpu")
-    for moment, instants in real.items():
-        assert max(instant.total for instant in instants) == max(instant.total for instant in fake[moment])
+    for (moment, instants), (same, faked) in zip(real, fake, strict=True):
+        assert moment == same
+        assert max(instant.total for instant in instants) == max(instant.total for instant in faked)
 
 
 # What is known of transformers' Llama apart from this project

@@ -206,7 +206,7 @@ def norm_backward(ledger: Ledger, norm: Norm, *, gradient: str, into: str, recom
         free(norm.weighed)
     take(d_norm=norm.weight)
     free("full_sum", gradient, *([] if recomputed else [norm.weighed]))
-    ledger.settle("gradients", "d_norm")
+    ledger.settle("d_norm")
     if norm.casts:
         take(d_normed=norm.full)
         free("d_weighed")
@@ -250,6 +250,8 @@ class Backward(Lines):
     def __init__(self, ledger: Ledger, setting: Setting, *, frees_tables: bool = False) -> None:
         super().__init__(ledger, setting)
         self.frees_tables = frees_tables
+        self.summed: set[str] = set()
+        """Gradients of normed states that are sums already, and so no views: the next one is added in place."""
 
     def block(self) -> None:
         self.feedforward(self.enter_branch(last=True))
@@ -293,9 +295,9 @@ class Backward(Lines):
         if self.s.mixed:
             self.ledger.take(d_weight=f"w_{size}")
             self.ledger.free("d_copy")
-            self.ledger.settle("gradients", "d_weight")
+            self.ledger.settle("d_weight")
         else:
-            self.ledger.settle("gradients", "d_copy")
+            self.ledger.settle("d_copy")
 
     def project(self, weight: str, size: str, gradient: str, into: str, *dead: str, bias: str = "") -> None:
         """A projection of normed states, whose gradient starts `into`, or is added to it."""
@@ -309,17 +311,20 @@ class Backward(Lines):
             ledger.take(d_in32="stream")
             ledger.free("d_in")
             ledger.rename("d_in32", "d_in")
-        if into in ledger.names():
+        if into not in ledger.names():
+            ledger.rename("d_in", into)
+        elif s.mixed or into in self.summed:
             ledger.free("d_in")
         else:
-            ledger.rename("d_in", into)
+            ledger.merge(into, "d_in")
+            self.summed.add(into)
         self.weight(size)
         if bias and s.mixed:
             ledger.take(d_weight=f"w_{bias}")
             ledger.free("d_bias")
-            ledger.settle("gradients", "d_weight")
+            ledger.settle("d_weight")
         elif bias:
-            ledger.settle("gradients", "d_bias")
+            ledger.settle("d_bias")
 
     def biased(self, weight: str, size: str, gradient: str, bias: str, *saved: str) -> None:
         """addmm: the input's gradient, the matrix's, the sum for the bias. Recomputed tensors die before that sum."""

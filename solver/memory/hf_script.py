@@ -11,14 +11,14 @@ from functools import lru_cache
 
 from solver.memory.hf_layer import Backward, Forward, Norm, norm_backward
 from solver.memory.ledger import Count, Entry, Instant, Ledger, binding
-from solver.memory.script import Script, embedding_backward, head_gradient, optimizer_stage, resident
+from solver.memory.script import Script, embedding_backward, head_gradient, optimizer_stage, pass_layers, resident
 from solver.memory.setting import Setting
 
 
 @lru_cache(maxsize=256)
 def training_script(s: Setting) -> Script:
     """The instants of every moment of a training step that can be its peak."""
-    ledger = Ledger(resident(s))
+    ledger = Ledger(resident(s), accumulates=s.accumulates)
     moments = {"forward_end": _forward_stage(ledger, s)}
     moments["loss"] = _loss_stage(ledger, s)
     moments["backward"] = _backward_stage(ledger, s)
@@ -140,6 +140,10 @@ def _loss_stage(ledger: Ledger, s: Setting) -> list[Instant]:
             part, size = ledger.names()[f"copy_{weight}"]
             ledger.free(f"copy_{weight}")
             ledger.add(part, size, 1, -1)
+    if s.accumulates:  # its share
+        take(share="unit")
+        free("loss")
+        ledger.rename("share", "loss")
     return ledger.harvest()
 
 
@@ -149,19 +153,16 @@ def _backward_stage(ledger: Ledger, s: Setting) -> list[Instant]:
     _loss_backward(ledger, s)
     ledger.part = "temporaries"
     norm_backward(ledger, Norm(s, "y", "x2"), gradient="dy", into="dx")
-    names, before = ledger.names(), ledger.counts()
     ledger.where, ledger.min_layers = "last layer: ", 2
-    Backward(ledger, s).block()
-    after = ledger.counts()
-    for entry in before.keys() | after.keys():
-        change = after.get(entry, (0, 0))[0] - before.get(entry, (0, 0))[0]
-        ledger.add(*entry, count=-2 * change, per_layer=change)
-    ledger.restore(names)
+    with ledger.aside():
+        Backward(ledger, s).block()
+        after = ledger.counts()
+    pass_layers(ledger, after)
     ledger.where, ledger.min_layers = "first layer: ", 1
     Backward(ledger, s, frees_tables=True).block()
     ledger.where = ""
     embedding_backward(ledger, s)
-    ledger.free("seed_gradient", "dx")
+    ledger.free("seed_gradient")
     return ledger.harvest()
 
 
@@ -173,8 +174,12 @@ def _loss_backward(ledger: Ledger, s: Setting) -> None:
     take(seed_gradient="unit")
     if s.scaler:
         take(d_loss="unit")
+    if s.accumulates:
+        take(d_share="unit")
+        free(*(["d_loss"] if s.scaler else []))
+        ledger.rename("d_share", "d_loss")
     take(d_log_softmax="logits32")
-    free("total_weight", "labels", *(["d_loss"] if s.scaler else []))
+    free("total_weight", "labels", *(["d_loss"] if s.scaler or s.accumulates else []))
     take(d_logits32="logits32")
     free("d_log_softmax", "log_softmax")
     if s.half:

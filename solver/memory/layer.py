@@ -129,8 +129,13 @@ class Forward(Lines):
             self.saved(rstd)
 
 
-def norm_backward(ledger: Ledger, s: Setting, *, gradient: str, rstd: str, x: str, first: str | None = None) -> None:
-    """RMSNorm's: its input's gradient becomes `first`, or is added to the one that is there."""
+def norm_backward(
+    ledger: Ledger, s: Setting, *, gradient: str, rstd: str, x: str, first: str | None = None, anew: bool = False
+) -> None:
+    """RMSNorm's: its input's gradient becomes `first`, or is added to the one that is there.
+
+    Where that is a view, the sum is a new tensor (`anew`), while fewer are alive than before.
+    """
     if s.mixed:
         ledger.take(gradient32="stream")
         ledger.free(gradient)
@@ -139,7 +144,9 @@ def norm_backward(ledger: Ledger, s: Setting, *, gradient: str, rstd: str, x: st
     ledger.free(gradient, rstd, x)
     if first is None:
         ledger.free("d_branch")
-    ledger.settle("gradients", "d_norm")
+    if anew:
+        ledger.move("dx", ledger.part)
+    ledger.settle("d_norm")
 
 
 class Backward(Lines):
@@ -147,16 +154,20 @@ class Backward(Lines):
 
     Args:
         frees_tables: the first layer, the last one that reads the RoPE tables.
+        dx_is_view: of the gradient that the head has made.
     """
 
-    def __init__(self, ledger: Ledger, setting: Setting, *, frees_tables: bool = False) -> None:
+    def __init__(
+        self, ledger: Ledger, setting: Setting, *, frees_tables: bool = False, dx_is_view: bool = False
+    ) -> None:
         super().__init__(ledger, setting)
         self.frees_tables = frees_tables and setting.mixed
+        self.dx_is_view = dx_is_view
 
     def block(self) -> None:
         gradient = self.enter_branch("d")
         self.feedforward(gradient)
-        norm_backward(self.ledger, self.s, gradient="d_n2", rstd="n2_rstd", x="x1")
+        norm_backward(self.ledger, self.s, gradient="d_n2", rstd="n2_rstd", x="x1", anew=self.dx_is_view)
         gradient = self.enter_branch("a")
         self.attention(gradient)
         norm_backward(self.ledger, self.s, gradient="d_n1", rstd="n1_rstd", x="x")
@@ -192,9 +203,9 @@ class Backward(Lines):
         if self.s.mixed:
             self.ledger.take(d_weight=f"w_{size}")
             self.ledger.free("d_copy")
-            self.ledger.settle("gradients", "d_weight")
+            self.ledger.settle("d_weight")
         else:
-            self.ledger.settle("gradients", "d_copy")
+            self.ledger.settle("d_copy")
 
     def linear(self, weight: str, size: str, output: str, output_size: str, *dead: str) -> None:
         """Gradients of a matrix and of its input; then its output's gradient and its saved input die."""
@@ -214,7 +225,7 @@ class Backward(Lines):
         take(d_gate="wide")
         free("d_silu", "gate")
         self.linear("gate", "ff", "d_n2_too", "hidden", "d_gate", "n2")
-        free("d_n2_too")
+        self.ledger.merge("d_n2", "d_n2_too")
         self.weight("ff")
 
     def attention(self, gradient: list[str]) -> None:
@@ -247,9 +258,9 @@ class Backward(Lines):
         if s.mixed:
             take(d_weight="w_qkv_bias")
             free("d_bias")
-            self.ledger.settle("gradients", "d_weight")
+            self.ledger.settle("d_weight")
         else:
-            self.ledger.settle("gradients", "d_bias")
+            self.ledger.settle("d_bias")
 
     def rotate(self, name: str, size: str) -> None:
         """d_q or d_k back through the rotation, the two products of each half added in place, and through the norm."""
@@ -276,7 +287,7 @@ class Backward(Lines):
             ledger.rename("gradient32", gradient)
         ledger.take(d_normed=full, d_head_norm="w_head_norm")
         ledger.free(gradient, f"{name}_rstd")
-        ledger.settle("gradients", "d_head_norm")
+        ledger.settle("d_head_norm")
         if s.mixed:
             ledger.free(f"{name}_32")
             ledger.take(**{gradient: size})

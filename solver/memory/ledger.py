@@ -7,7 +7,8 @@ another one exceeds whatever the sizes are get struck out, and about a dozen are
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,9 +31,14 @@ class Instant:
 
 
 class Ledger:
-    """Takes and frees named tensors, and notes an instant after each taking."""
+    """Takes and frees named tensors, and notes an instant after each taking.
 
-    def __init__(self, live: Mapping[Entry, Count] | None = None) -> None:
+    Args:
+        accumulates: gradients are there already, so that each new one is added to its own and dies.
+    """
+
+    def __init__(self, live: Mapping[Entry, Count] | None = None, *, accumulates: bool = False) -> None:
+        self.accumulates = accumulates
         self.part = "activations"
         self.where = ""
         self.min_layers = 1
@@ -61,12 +67,33 @@ class Ledger:
     def rename(self, old: str, new: str) -> None:
         self._names[new] = self._names.pop(old)
 
-    def settle(self, part: str, *names: str) -> None:
-        """Leave tensors where they are for good, in another part and without names."""
+    def move(self, name: str, part: str) -> None:
+        """Put a tensor into another part."""
+        _, size = self._names[name]
+        self.free(name)
+        self._names[name] = (part, size)
+        self.add(part, size)
+
+    def merge(self, first: str, second: str) -> None:
+        """Add two gradients of one tensor, of which the first is a view, into a new tensor: the first from now on."""
+        self.take(sum=self._names[first][1])
+        self.free(first, second)
+        self.rename("sum", first)
+
+    def settle(self, *names: str) -> None:
+        """Gradients of weights: they stay where they are for good, without names, or are added to those of before."""
         for name in names:
             _, size = self._names[name]
             self.free(name)
-            self.add(part, size)
+            if not self.accumulates:
+                self.add("gradients", size)
+
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        """Lines whose instants count, after which everything is as it was before them."""
+        live, names = dict(self._live), dict(self._names)
+        yield
+        self._live, self._names = live, names
 
     def note(self, label: str) -> None:
         self.instants.append(Instant(f"{self.where}{label}", dict(self._live), self.min_layers))
@@ -81,10 +108,6 @@ class Ledger:
 
     def names(self) -> dict[str, Entry]:
         return dict(self._names)
-
-    def restore(self, names: Mapping[str, Entry]) -> None:
-        """Give names to tensors that are counted already."""
-        self._names |= names
 
 
 def binding(instants: Sequence[Instant]) -> tuple[Instant, ...]:

@@ -160,7 +160,7 @@ def _setting(shape: Shape, recipe: Recipe) -> Setting:
         optimizer=recipe.optimizer,
         checkpointed=train and recipe.checkpointing == "full",
         kernel=kernel,
-        chunks=min(2, number_of_chunks(recipe)) if recipe.loss == "chunked" else 0,
+        chunks=min(3, number_of_chunks(recipe)) if recipe.loss == "chunked" else 0,
         tied=shape.tie_embeddings,
         bias=shape.qkv_bias,
         qk_norm=shape.qk_norm,
@@ -172,6 +172,7 @@ def _setting(shape: Shape, recipe: Recipe) -> Setting:
         one_head=H == 1 and (views or recipe.profile == "hf"),
         one_kv_head=K == 1 and (views or recipe.profile == "hf"),
         replicated=recipe.gpus > 1,
+        accumulates=recipe.accumulates,
     )
 
 

@@ -5,7 +5,8 @@ Read beside `diymodel/model.py` and `diymodel/step.py`. Four rules explain most 
 - a tensor that the backward pass needs stays; `Lines.saved` names it, and frees it where there is no graph
 - other tensors live until Python drops the last variable that holds them: an argument lives as long as its call
 - in the backward pass the inputs and the saved tensors of a node die after its outputs are made
-- a second gradient of a tensor is added into the first one, in place
+- a second gradient of a tensor is added into the first one, in place, unless that is a view: one of a matrix without
+  autocast, which casts it, or one of a product's input
 
 Under autocast, copies of weights in the compute dtype are made once and cached until the region ends, after the loss;
 those that the backward pass needs stay longer. `solver.memory.tensors` gives the sizes that are named here.
@@ -27,7 +28,7 @@ Script = Mapping[str, tuple[Instant, ...]]
 @lru_cache(maxsize=256)
 def training_script(s: Setting) -> Script:
     """The instants of every moment of a training step that can be its peak."""
-    ledger = Ledger(resident(s))
+    ledger = Ledger(resident(s), accumulates=s.accumulates)
     moments = {"forward_end": _forward_stage(ledger, s)}
     moments["loss"] = _chunked_loss(ledger, s) if s.chunks else _plain_loss(ledger, s)
     moments["backward"] = _backward_stage(ledger, s)
@@ -58,11 +59,12 @@ def serving_script(s: Setting, *, decode: bool, decodes: bool) -> tuple[Instant,
 
 
 def resident(s: Setting) -> dict[Entry, Count]:
-    """Weights, optimizer states, RoPE tables and token ids: all that there is before a pass."""
+    """Weights, optimizer states, RoPE tables and token ids, and from the second micro-batch on the gradients and the
+    loss so far: all that there is before a pass."""
     ledger = Ledger()
     for size, count, per_layer in weight_tensors(s):
         ledger.add("weights", size, count, per_layer)
-        if s.replicated:
+        for _ in range(s.replicated + s.accumulates):
             ledger.add("gradients", size, count, per_layer)
         if not s.infer:
             states = STATES[s.optimizer]
@@ -77,6 +79,8 @@ def resident(s: Setting) -> dict[Entry, Count]:
         ledger.add("optimizer", "quantiles", 2)  # one map of signed values, one of unsigned
     if s.scaler:
         ledger.add("optimizer", "unit", 2)  # the scale and its growth tracker
+    if s.accumulates:
+        ledger.add("logits_loss", "unit")
     ledger.add("buffers", "frequencies" if s.hf else "rope", 2)
     ledger.add("buffers", "ids")
     return ledger.counts()
@@ -235,20 +239,33 @@ def _backward_stage(ledger: Ledger, s: Setting) -> list[Instant]:
         norm_backward(ledger, s, gradient="dy", rstd="y_rstd", x="x2", first="dx")
     else:
         ledger.rename("dy", "dx")
-    names, before = ledger.names(), ledger.counts()
+    from_head = not s.final_norm and bool(s.chunks or not s.mixed)  # a view, and the last layer's sum a new tensor
     ledger.where, ledger.min_layers = "last layer: ", 2
-    Backward(ledger, s).block()
-    after = ledger.counts()
-    for entry in before.keys() | after.keys():
-        change = after.get(entry, (0, 0))[0] - before.get(entry, (0, 0))[0]
-        ledger.add(*entry, count=-2 * change, per_layer=change)
-    ledger.restore(names)
-    ledger.where, ledger.min_layers = "first layer: ", 1
-    Backward(ledger, s, frees_tables=True).block()
+    with ledger.aside():
+        Backward(ledger, s, dx_is_view=from_head).block()
+        after = ledger.counts()
+    if from_head:
+        ledger.move("dx", ledger.part)
+    pass_layers(ledger, after)
+    ledger.where = "first layer: "
+    if from_head:
+        with ledger.aside():
+            Backward(ledger, s, frees_tables=True).block()
+        ledger.move("dx", "logits_loss")
+    ledger.min_layers = 1
+    Backward(ledger, s, frees_tables=True, dx_is_view=from_head).block()
     ledger.where = ""
     embedding_backward(ledger, s)
-    ledger.free("seed_gradient", "dx")
+    ledger.free("seed_gradient")
     return ledger.harvest()
+
+
+def pass_layers(ledger: Ledger, after: Mapping[Entry, Count]) -> None:
+    """From before a layer to where all but one are done: each of them changes what one does, `after` against now."""
+    before = ledger.counts()
+    for entry in before.keys() | after.keys():
+        change = after.get(entry, (0, 0))[0] - before.get(entry, (0, 0))[0]
+        ledger.add(*entry, count=-change, per_layer=change)
 
 
 def _scalars_backward(ledger: Ledger, s: Setting) -> None:
@@ -277,22 +294,25 @@ def _plain_loss_backward(ledger: Ledger, s: Setting) -> None:
 
 
 def _chunked_loss_backward(ledger: Ledger, s: Setting) -> None:
-    """Only the first chunk is walked: it comes last, beside the gradients of all other chunks."""
-    output = "chunk_stream" if s.casts_hidden else "chunk"
+    """The first chunk is walked: it comes last, beside the gradients of all other chunks. Of more than two, the second
+    to come is walked too: there the gradient of the head is summed in a new tensor."""
+    size = "chunk_stream" if s.casts_hidden else "chunk"
+    if s.chunks > 2:
+        with ledger.aside():
+            ledger.where = "last chunk but one: "
+            _another_chunk(ledger, s, f"last_{size}")
+            _chunk_backward(ledger, s)
+            ledger.merge("d_head_of_others", "d_head")
     if s.chunks > 1:
-        ledger.take(d_others=f"other_{output}s")
-        ledger.instants.pop()  # they came one by one
-        ledger.add("logits_loss", s.compute("head"))
+        _another_chunk(ledger, s, f"other_{size}s")
     ledger.where = "first chunk: "
-    Forward(ledger, s).copy("head", "head")
-    _chunk_forward(ledger, s, recomputed=True)
-    ledger.free("chunk_loss")
-    _log_softmax_backward(ledger, s)
-    ledger.take(d_head=s.compute("head"))
-    ledger.take(d_chunk="chunk")
-    ledger.free("d_logits", "y", *(["copy_head"] if s.mixed else []))
+    _chunk_backward(ledger, s, "y", "labels")
+    if s.chunks == 2:
+        ledger.merge("d_head_of_others", "d_head")
+    elif s.chunks > 2:
+        ledger.free("d_head")
     if s.chunks > 1:
-        ledger.add("logits_loss", s.compute("head"), -1)
+        ledger.rename("d_head_of_others", "d_head")
     if s.casts_hidden:
         ledger.free("chunk")
         ledger.take(d_chunk_stream="chunk_stream")
@@ -304,9 +324,27 @@ def _chunked_loss_backward(ledger: Ledger, s: Setting) -> None:
     ledger.free("d_chunk", *(["d_others"] if s.chunks > 1 else []))
 
 
+def _another_chunk(ledger: Ledger, s: Setting, size: str) -> None:
+    """What the chunks before leave behind: gradients of their hidden states, and one of the head."""
+    ledger.take(d_others=size)
+    ledger.take(d_head_of_others=s.compute("head"))
+    del ledger.instants[-2:]  # they came one by one
+
+
+def _chunk_backward(ledger: Ledger, s: Setting, *dead: str) -> None:
+    """One chunk is computed again, to the gradients of its hidden states and of the head."""
+    Forward(ledger, s).copy("head", "head")
+    _chunk_forward(ledger, s, recomputed=True)
+    ledger.free("chunk_loss")
+    _log_softmax_backward(ledger, s)
+    ledger.take(d_head=s.compute("head"))
+    ledger.take(d_chunk="chunk")
+    ledger.free("d_logits", *dead, *(["copy_head"] if s.mixed else []))
+
+
 def _log_softmax_backward(ledger: Ledger, s: Setting) -> None:
     ledger.take(d_log_softmax="logits32")
-    ledger.free("d_sum", "total_weight")
+    ledger.free("d_sum", "total_weight", *([] if s.chunks else ["labels"]))
     ledger.take(d_logits32="logits32")
     ledger.free("d_log_softmax", "log_softmax")
     if s.half:
@@ -323,16 +361,18 @@ def head_gradient(ledger: Ledger, s: Setting) -> None:
         ledger.free("d_head")
         ledger.rename("d_weight", "d_head")
     if not s.tied:
-        ledger.settle("gradients", "d_head")
+        ledger.settle("d_head")
 
 
 def embedding_backward(ledger: Ledger, s: Setting) -> None:
+    """A tied head's gradient came first. It is a view, but for a cast and for the sum of several chunks."""
     ledger.take(d_embedding="w_head")
-    if s.tied:
+    ledger.free("dx")
+    if s.tied and not s.mixed and s.chunks < 2:
+        ledger.merge("d_head", "d_embedding")
+    elif s.tied:
         ledger.free("d_embedding")
-        ledger.settle("gradients", "d_head")
-    else:
-        ledger.settle("gradients", "d_embedding")
+    ledger.settle("d_head" if s.tied else "d_embedding")
 
 
 # ---- optimizer ----
@@ -342,6 +382,7 @@ def optimizer_stage(ledger: Ledger, s: Setting) -> list[Instant]:
     """Fused and SGD updates work in place; foreach AdamW holds square roots of all second moments at once."""
     ledger.part = "temporaries"
     ledger.note("start")
+    ledger.free(*(["scaled_loss"] if s.scaler else []), *(["loss"] if s.accumulates else []))
     if s.scaler:
         ledger.take(scale="unit", overflow="unit", scale_too="unit", overflow_too="unit")
         ledger.free("overflow", "scale_too", "overflow_too")

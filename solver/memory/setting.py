@@ -27,7 +27,7 @@ class Setting:
     kernel: str
     """flash, padded (flash on heads filled up to a multiple of 8), efficient, math or eager."""
     chunks: int
-    """Of the chunked loss: 0 for the plain one, 2 for more than one."""
+    """Of the chunked loss: 0 for the plain one, 3 for more than two."""
     tied: bool
     bias: bool
     qk_norm: bool
@@ -42,6 +42,8 @@ class Setting:
     one_kv_head: bool
     replicated: bool = False
     """Data parallel: DistributedDataParallel holds a copy of every gradient in its buckets, always."""
+    accumulates: bool = False
+    """A micro-batch that is not the first of its step."""
     one_token: bool = False
     """A pass over a single token: decoding, or a prompt of one."""
 

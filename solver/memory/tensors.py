@@ -402,8 +402,18 @@ class Tensors(dict[str, Any]):
 
     def _all_but_first(self, each: int) -> Any:
         chunks = number_of_chunks(self.recipe)
-        last = self.recipe.tokens - (chunks - 1) * CHUNK_TOKENS
+        last = self._tokens_of_last_chunk()
         return (chunks - 2) * self.size_of(each * CHUNK_TOKENS * self.C) + self.size_of(each * last * self.C)
+
+    def last_chunk(self) -> Any:
+        """The last chunk's hidden states or their gradient."""
+        return self.e * self._tokens_of_last_chunk() * self.C
+
+    def last_chunk_stream(self) -> Any:
+        return self.w * self._tokens_of_last_chunk() * self.C
+
+    def _tokens_of_last_chunk(self) -> int:
+        return self.recipe.tokens - (number_of_chunks(self.recipe) - 1) * CHUNK_TOKENS
 
     def last_hidden(self) -> Any:
         """Hidden states of the last token alone."""

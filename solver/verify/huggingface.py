@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from importlib import metadata
 from importlib.util import find_spec
 from typing import Any
@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensor
 
 from diymodel.config import DIYConfig
-from diymodel.step import Moment, autocast, weight_dtype
+from diymodel.step import Moment, autocast, step_of, weight_dtype
 from solver.errors import RecipeError
 from solver.interop.huggingface import to_huggingface
 from solver.recipe import Recipe
@@ -67,7 +67,7 @@ def build(config: DIYConfig, recipe: Recipe) -> nn.Module:
 
 def training_step(
     model: Any,
-    input_ids: Tensor,
+    batch: Tensor | Sequence[Tensor],
     recipe: Recipe,
     *,
     optimizer: torch.optim.Optimizer,
@@ -76,31 +76,22 @@ def training_step(
     mark: Callable[[Moment], None] = lambda moment: None,
 ) -> Tensor:
     """`diymodel.step.training_step` for a model of transformers, which computes its own loss."""
-    optimizer.zero_grad(set_to_none=True)
     own_loss = model.loss_function
 
     def marked_loss(*args: Any, **kwargs: Any) -> Any:
         mark("forward_end")
         return own_loss(*args, **kwargs)
 
-    model.loss_function = marked_loss
-    try:
+    def loss_of(input_ids: Tensor, accumulation: int) -> Tensor:
         with autocast(recipe.precision, input_ids.device.type):
             loss: Tensor = model(input_ids=input_ids, labels=input_ids, use_cache=False).loss
+        return loss / accumulation if accumulation > 1 else loss
+
+    model.loss_function = marked_loss
+    try:
+        return step_of(loss_of, batch, optimizer=optimizer, scaler=scaler, backward=backward, mark=mark)
     finally:
         model.loss_function = own_loss
-    mark("loss")
-    scaled = scaler.scale(loss) if scaler else loss
-    loss = loss.detach()
-    backward(scaled)
-    mark("backward")
-    if scaler:
-        scaler.step(optimizer)
-        scaler.update()
-    else:
-        optimizer.step()
-    mark("optimizer_step")
-    return loss
 
 
 @contextlib.contextmanager

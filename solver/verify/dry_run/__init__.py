@@ -15,7 +15,8 @@ A moment's figure is the peak of the live bytes during the stage that ends there
 | prefill | the prompt in one pass |
 | decode | the last token of the sequence; what stays resident if nothing is decoded |
 
-The step is one of a steady state: the optimizer has its states. Among instants of equal bytes the first one counts.
+The step is one of a steady state: the optimizer has its states. Where gradients are accumulated, a moment's figure is the
+largest of all micro-batches. Among instants of equal bytes the first one counts.
 """
 
 from __future__ import annotations
@@ -91,7 +92,12 @@ def simulate(model: DIYConfig | ModuleFactory, recipe: Recipe, *, device: str = 
         return _simulation(traced(config.num_layers))
     shallow, deeper = traced(TRACED_LAYERS), traced(TRACED_LAYERS + 1)
     more = config.num_layers - TRACED_LAYERS
-    return _simulation({moment: _extrapolated(shallow[moment], deeper[moment], more) for moment in shallow})
+    return _simulation(
+        [
+            (moment, _extrapolated(instants, longer, more))
+            for (moment, instants), (_, longer) in zip(shallow, deeper, strict=True)
+        ]
+    )
 
 
 def has_operators_of(device: str) -> bool:
@@ -100,9 +106,12 @@ def has_operators_of(device: str) -> bool:
 
 
 def _simulation(curves: Curves) -> Simulation:
+    stages: dict[str, list[Instant]] = {}
+    for moment, instants in curves:
+        stages.setdefault(moment, []).extend(instants)
     return Simulation(
-        moments={moment: _peak(instants) for moment, instants in curves.items()},
-        allocated_bytes=max(instant.allocated for instants in curves.values() for instant in instants),
+        moments={moment: _peak(instants) for moment, instants in stages.items()},
+        allocated_bytes=max(instant.allocated for instants in stages.values() for instant in instants),
     )
 
 

@@ -8,7 +8,9 @@ it never adds gradients in place. So the graph is walked here. What decides the 
 - a node's gradient inputs live until its outputs are summed to the shapes and cast to the types that its edges expect
 - then its saved tensors die: nothing but the graph holds a node, so dropping the node frees them (before torch 2.13
   those of a node that leads to an autograd.Function in Python only after that one has run: a bound from above)
-- a second gradient is added into the first one if nothing else uses that one, else into a new tensor
+- a second gradient is added into the first one if nothing else uses that one and it is no view, else into a new tensor:
+  a view keeps its base, so that its storage has two owners (the gradient of a matrix is a view of its transpose's, that
+  of a product's input one of its rows)
 - a parameter takes over a gradient that nothing else uses and that has its layout, else a copy
 
 (torch/csrc/autograd: engine.cpp, input_buffer.cpp, functions/accumulate_grad.h of torch 2.15.)
@@ -107,7 +109,7 @@ class _Buffers:
         gradients = self.of_node.setdefault(node, [None] * len(node._input_metadata))
         first = gradients[index]
         if first is not None:
-            reusable = self.uses[_storage(first)] == 1 and _is_dense(first)
+            reusable = self.uses[_storage(first)] == 1 and _may_be_reused(first)
             self._count(first, -1)
             gradient = first.add_(gradient) if reusable else first + gradient
         gradients[index] = gradient
@@ -238,8 +240,13 @@ def _storage(tensor: Tensor) -> int:
     return tensor.untyped_storage()._cdata
 
 
-def _is_dense(tensor: Tensor) -> bool:
-    """Whether the elements fill one block of memory without gaps or overlaps."""
+def _may_be_reused(tensor: Tensor) -> bool:
+    """Whether a tensor owns its storage alone and its elements fill it without gaps or overlaps.
+
+    (can_accumulate_inplace in torch/csrc/autograd/input_buffer.cpp.)
+    """
+    if tensor._is_view():
+        return False
     expected = 1
     for stride, size in sorted(zip(tensor.stride(), tensor.shape, strict=True)):
         if size == 1:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 from unittest import mock
 
@@ -14,7 +14,18 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from diymodel.config import DIYConfig
 from diymodel.model import DIYForCausalLM, KVCache
-from diymodel.step import autocast, make_optimizer, make_scaler, next_tokens, token_loss, training_step, weight_dtype
+from diymodel.step import (
+    Moment,
+    autocast,
+    make_optimizer,
+    make_scaler,
+    next_tokens,
+    num_labels,
+    step_of,
+    token_loss,
+    training_step,
+    weight_dtype,
+)
 from solver.errors import RecipeError
 from solver.recipe import Recipe
 from solver.verify import huggingface
@@ -22,8 +33,12 @@ from solver.verify.dry_run.engine import run_backward
 from solver.verify.dry_run.kernels import CardAttention
 from solver.verify.dry_run.meter import Instant, Meter
 
-Curves = dict[str, list[Instant]]
-"""Moment -> the instants of the stage that ends there, in order."""
+Curves = list[tuple[str, list[Instant]]]
+"""(moment, the instants of the stage that ends there), in order. Of a step that accumulates gradients each micro-batch
+has stages of its own."""
+
+TRACED_MICRO_BATCHES = 2
+"""From the second one on all micro-batches of a step are alike: the gradients are there from start to end."""
 
 ModuleFactory = Callable[[], nn.Module]
 
@@ -93,24 +108,27 @@ def follow_training(
     _adopt_module(meter, module)
     meter.adopt(input_ids, "buffers")
     meter.part_of_new = state.part
-    curves: Curves = {}
+    curves: Curves = []
 
     def mark(moment: str) -> None:
-        curves[moment], meter.instants = meter.instants, []
+        curves.append((moment, meter.instants))
+        meter.instants = []
         state.end_stage(moment)
+        if moment == "backward" and sum(passed == "backward" for passed, _ in curves) < len(batch):
+            state.begin_micro_batch()
         meter.record(moment)  # a stage that makes nothing has a figure too
 
     def our_backward(loss: Tensor) -> None:
         run_backward(loss, on_node=state.enter_node, on_gradient=lambda gradient: meter.adopt(gradient, "gradients"))
 
-    step = _step_of(module, recipe)
+    step, batch = _step_of(module, recipe), [input_ids] * min(recipe.accumulation or 1, TRACED_MICRO_BATCHES)
     hooks = {"optimizer": optimizer, "scaler": scaler, "backward": backward or our_backward, "mark": mark}
     with meter, state.watch_head():
         _make_states(module, optimizer, scaler, device)
         for tensor in _optimizer_tensors(optimizer, scaler):
             meter.adopt(tensor, "optimizer")
         meter.instants = []
-        step(module, input_ids, recipe, **hooks)
+        step(module, batch, recipe, **hooks)
     return curves
 
 
@@ -143,6 +161,9 @@ class _Training:
         if moment == "forward_end" and not self.in_head:  # the chunked loss calls no head module
             self.begin_head()
 
+    def begin_micro_batch(self) -> None:
+        self.ended, self.in_head, self.first_of_head = None, False, None
+
     def begin_head(self, *_: object) -> None:
         self.in_head = True
         self.first_of_head = torch._C._autograd._get_sequence_nr()
@@ -153,7 +174,7 @@ class _Training:
     @contextlib.contextmanager
     def watch_head(self) -> Iterator[None]:
         """Note when the head begins: when its module is called."""
-        self.in_head, self.first_of_head = False, None
+        self.begin_micro_batch()
         head = getattr(self.module, "lm_head", None)
         hook = head.register_forward_pre_hook(self.begin_head) if head is not None else None
         try:
@@ -165,14 +186,14 @@ class _Training:
 
 def generic_step(
     module: nn.Module,
-    input_ids: Tensor,
+    batch: Tensor | Sequence[Tensor],
     recipe: Recipe,
     *,
     optimizer: torch.optim.Optimizer,
     scaler: torch.amp.GradScaler | None,
     backward: Callable[[Tensor], None],
-    mark: Callable[[str], None],
-) -> None:
+    mark: Callable[[Moment], None],
+) -> Tensor:
     """`training_step` for a module that maps int (B, T) to logits, or to an object that has `logits`.
 
     Raises:
@@ -181,25 +202,17 @@ def generic_step(
     for name, word in (("loss", "plain"), ("checkpointing", "none")):
         if getattr(recipe, name) != word:
             raise RecipeError(name, getattr(recipe, name), f"must be {word} for a module that is not a DIYForCausalLM")
-    optimizer.zero_grad(set_to_none=True)
-    with autocast(recipe.precision, input_ids.device.type):
-        output = module(input_ids)
-        logits = output if isinstance(output, Tensor) else output.logits
-        del output
-        mark("forward_end")
-        loss = token_loss(logits.float(), next_tokens(input_ids)) / (input_ids.numel() - input_ids.shape[0])
-        del logits
-    mark("loss")
-    scaled = scaler.scale(loss) if scaler else loss
-    del loss
-    backward(scaled)
-    mark("backward")
-    if scaler:
-        scaler.step(optimizer)
-        scaler.update()
-    else:
-        optimizer.step()
-    mark("optimizer_step")
+
+    def loss_of(input_ids: Tensor, accumulation: int) -> Tensor:
+        with autocast(recipe.precision, input_ids.device.type):
+            output = module(input_ids)
+            logits = output if isinstance(output, Tensor) else output.logits
+            del output
+            mark("forward_end")
+            labels = next_tokens(input_ids)
+            return token_loss(logits.float(), labels) / (accumulation * num_labels(labels))
+
+    return step_of(loss_of, batch, optimizer=optimizer, scaler=scaler, backward=backward, mark=mark)
 
 
 @torch.no_grad()
@@ -209,7 +222,7 @@ def follow_inference(module: nn.Module, recipe: Recipe, device: str) -> Curves:
         raise RecipeError("mode", recipe.mode, "only a DIYForCausalLM can be served in a dry run; use train")
     meter = Meter(device)
     _adopt_module(meter, module)
-    curves: Curves = {}
+    curves: Curves = []
     with autocast(recipe.precision, device):
         cache = module.new_cache(recipe.micro_batch, recipe.seq_len)
         _adopt_cache(meter, cache)
@@ -221,7 +234,8 @@ def follow_inference(module: nn.Module, recipe: Recipe, device: str) -> Curves:
                 if first == 0 or recipe.prompt_len < recipe.seq_len:
                     cache.num_tokens = first
                     _serve(meter, module, ids, cache, recipe)
-            curves[moment], meter.instants = meter.instants, []
+            curves.append((moment, meter.instants))
+            meter.instants = []
     return curves
 
 
@@ -232,7 +246,7 @@ def follow_huggingface(module: nn.Module, recipe: Recipe, device: str) -> Curves
     _adopt_module(meter, module)
     cache = huggingface.new_cache(module)
     parts = _watch_cache(cache)
-    curves: Curves = {}
+    curves: Curves = []
     with autocast(recipe.precision, device), _watch_serving_head(module, parts):
         for moment, tokens in (("prefill", recipe.prompt_len), ("decode", 1)):
             decodes = recipe.prompt_len < recipe.seq_len
@@ -246,7 +260,8 @@ def follow_huggingface(module: nn.Module, recipe: Recipe, device: str) -> Curves
                 with meter:
                     huggingface.serve(module, ids, cache)
                 parts[:] = ["activations"]
-            curves[moment], meter.instants = meter.instants, []
+            curves.append((moment, meter.instants))
+            meter.instants = []
     return curves
 
 
