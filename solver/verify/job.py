@@ -21,7 +21,7 @@ from solver.verify import huggingface
 
 
 class _WeightsIn(TorchFunctionMode):
-    """Weights are made in `dtype`; whatever names its own dtype, such as the RoPE tables, keeps it.
+    """Weights are made in `dtype`; whatever names its own dtype, such as the RoPE tables, is made in that.
 
     Made so and not cast afterwards: a cast would hold the float32 weights first. A mode and not torch's default
     dtype: that one belongs to the whole process.
@@ -45,9 +45,10 @@ def build(config: DIYConfig, recipe: Recipe, device: str) -> nn.Module:
     if recipe.profile == "hf":
         with torch.device(device):
             return huggingface.build(config, recipe)
-    with torch.device(device), _WeightsIn(weight_dtype(recipe.precision)):
+    dtype = weight_dtype(recipe.precision)
+    with torch.device(device), _WeightsIn(dtype):
         model = DIYForCausalLM(config)
-    return model.train(recipe.mode == "train")
+    return model.to(dtype).train(recipe.mode == "train")  # the RoPE tables too, as in a model that is cast whole
 
 
 def tokens(config: DIYConfig, recipe: Recipe, device: str) -> Tensor:
