@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -31,19 +33,9 @@ DIY_493M = DIYConfig(hidden_size=1024, num_layers=29, num_heads=16, intermediate
 RTX_4090 = device("rtx4090")
 
 FEW = (
-    "--layers",
-    "12",
-    "--hidden",
-    "768",
-    "--head-dim",
-    "64",
-    "--kv-heads",
-    "12",
-    "--intermediate",
-    "2048",
-    "--verify",
-    "0",
-)
+    "--layers", "12", "--hidden", "768", "--head-dim", "64", "--kv-heads", "12", "--intermediate", "2048",
+    "--verify", "0",
+)  # fmt: skip
 """Dimensions that leave a search few shapes, which are not built."""
 
 
@@ -215,6 +207,8 @@ def test_a_time_on_a_card_without_published_runs_says_so(words: tuple[str, ...],
         said = " ".join(result.stdout.split()).lower()
         assert (UNSEEN in said) == unseen
         assert "estimated" in said
+    rows = csv.DictReader(io.StringIO(CliRunner().invoke(cli, [*words, "--gpu", gpu, "--format", "csv"]).stdout))
+    assert all((row["train_published_runs"] == "0") == unseen for row in rows)
     values = json.loads(CliRunner().invoke(cli, [*words, "--gpu", gpu, "--format", "json"]).stdout)
     answers = values.get("candidates") or values.get("configs") or [values]
     assert all((answer["training"]["published_runs"] == 0) == unseen for answer in answers)
