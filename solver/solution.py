@@ -205,6 +205,7 @@ def training_row(run: Training) -> Row:
         "train_cost": run.cost,
         "train_tokens_per_second": run.tokens_per_second,
         "train_speed": run.speed,
+        "train_published_runs": run.published_runs,
     }
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -24,10 +26,17 @@ from solver.errors import QueryError
 from solver.recipe import Recipe
 from solver.report import render
 from solver.report.answers import ExplainAnswer
+from solver.report.layout import UNSEEN
 from tests.strategies import configs
 
 DIY_493M = DIYConfig(hidden_size=1024, num_layers=29, num_heads=16, intermediate_size=4096, max_seq_len=2048)
 RTX_4090 = device("rtx4090")
+
+FEW = (
+    "--layers", "12", "--hidden", "768", "--head-dim", "64", "--kv-heads", "12", "--intermediate", "2048",
+    "--verify", "0",
+)  # fmt: skip
+"""Dimensions that leave a search few shapes, which are not built."""
 
 
 def explained(*words: str) -> str:
@@ -183,6 +192,34 @@ def test_an_unknown_speed_is_said_aloud() -> None:
     assert "Time: not estimated; no peak or bandwidth is known of v100-16gb in bf16-mixed." in explained(
         "diy-3m", "--gpu", "v100-16gb"
     )
+
+
+@pytest.mark.parametrize(("gpu", "unseen"), [("rtx3060", True), ("rtx4090", False)])
+@pytest.mark.parametrize(
+    "words",
+    [("explain", "diy-493m"), ("compare", "diy-3m", "diy-493m"), ("solve", *FEW),
+     ("solve", *FEW, "--train-days", "1")],
+)  # fmt: skip
+def test_a_time_on_a_card_without_published_runs_says_so(words: tuple[str, ...], gpu: str, unseen: bool) -> None:
+    for form in ("table", "markdown"):
+        result = CliRunner().invoke(cli, [*words, "--gpu", gpu, "--format", form])
+        assert result.exit_code == 0, result.output
+        said = " ".join(result.stdout.split()).lower()
+        assert (UNSEEN in said) == unseen
+        assert "estimated" in said
+    rows = csv.DictReader(io.StringIO(CliRunner().invoke(cli, [*words, "--gpu", gpu, "--format", "csv"]).stdout))
+    assert all((row["train_published_runs"] == "0") == unseen for row in rows)
+    values = json.loads(CliRunner().invoke(cli, [*words, "--gpu", gpu, "--format", "json"]).stdout)
+    answers = values.get("candidates") or values.get("configs") or [values]
+    assert all((answer["training"]["published_runs"] == 0) == unseen for answer in answers)
+
+
+def test_only_an_estimate_rests_on_published_runs() -> None:
+    words = ("diy-493m", "--gpu", "rtx3060", "--tokens-per-second", "5000")
+    assert UNSEEN not in explained(*words).lower()
+    assert json.loads(explained(*words, "--format", "json"))["training"]["published_runs"] is None
+    assert json.loads(explained("diy-493m", "--format", "json"))["training"]["published_runs"] is None
+    assert UNSEEN not in explained("diy-3m", "--gpu", "v100-16gb").lower()  # no time in bf16
 
 
 def test_the_card_of_a_solve_is_that_of_its_candidate() -> None:

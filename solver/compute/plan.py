@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 from solver import counts
 from solver.compute import flops
+from solver.compute.evidence import published_runs
 from solver.compute.step_time import (
     Number,
     exchange_seconds,
@@ -71,8 +72,13 @@ class Training:
     def days(self) -> float | None:
         return None if self.seconds is None else self.seconds / SECONDS_PER_DAY
 
+    @property
+    def published_runs(self) -> int | None:
+        """Published runs on the device that are behind an estimate; None where nothing is estimated."""
+        return published_runs(self.device) if self.device and self.speed == "estimated" else None
+
     def to_dict(self) -> dict[str, Any]:
-        return {**asdict(self), "days": self.days}
+        return {**asdict(self), "days": self.days, "published_runs": self.published_runs}
 
 
 def accumulation(recipe: Recipe) -> int:

@@ -7,12 +7,14 @@ from collections.abc import Sequence
 from solver.card import SOURCES, Card
 from solver.card.comparison import Line, Value
 from solver.card.shape import CAUTION
+from solver.compute.evidence import LIKE_A_PROFILE, OTHERWISE
 from solver.compute.flops import COMPONENTS
 from solver.compute.plan import Training
 from solver.compute.tokens import OVER_TRAINED
 from solver.report.answers import CompareAnswer, ExplainAnswer
 from solver.report.layout import (
     NONE,
+    UNSEEN,
     Column,
     Grid,
     Page,
@@ -27,7 +29,14 @@ BAR = 30
 """Characters of a bar that stands for everything."""
 
 HOST = "Starting the kernels takes the host longer than the card runs them: a larger micro-batch costs little time."
-DOUBT = "Most published runs lie within 15 % of such an estimate, some far off; `diysolve verify` measures yours."
+DOUBT = (
+    "Where the software is written like the profile's, such an estimate is off by "
+    f"{100 * LIKE_A_PROFILE.off:.0f} % in the middle of {LIKE_A_PROFILE.groups} groups of published runs "
+    f"and by a factor of {LIKE_A_PROFILE.worst:.1f} at most; elsewhere by {100 * OTHERWISE.off:.0f} % "
+    f"in the middle of {OTHERWISE.groups} groups and by {OTHERWISE.worst:.1f} at most "
+    "(compiled code is faster, code written out slower). `diysolve verify` measures yours."
+)
+"""What a user of the command gets, by `solver.compute.evidence`."""
 
 FITTED_ON = "the law is fitted on 48M to 2B params and 1.6B to 350B tokens"
 
@@ -167,6 +176,8 @@ def speed_line(run: Training, card: Card) -> str:
     cards = f"{run.gpus} x {card.device.title}" if run.gpus > 1 else card.device.title
     cost = "" if run.cost is None else f", at a cost of {run.cost:,.2f}"
     doubt = "" if run.speed == "measured" else f" {DOUBT}"
+    if run.published_runs == 0:
+        doubt = f" {UNSEEN.capitalize()}.{doubt}"
     if run.host_sets_the_pace:
         doubt = f" {HOST}{doubt}"
     return (
@@ -217,7 +228,8 @@ def _speed_of_all(cards: Sequence[Card]) -> str:
     device, run = cards[0].device, cards[0].training
     if not device or not run:
         return ""
-    return f"\nTime on {device.title}: {run.speed or f'not estimated; {cards[0].unknown_speed}'}"
+    speed = run.speed or f"not estimated; {cards[0].unknown_speed}"
+    return f"\nTime on {device.title}: {speed}{f'; {UNSEEN}' if run.published_runs == 0 else ''}"
 
 
 def _line(line: Line) -> tuple[str, ...]:

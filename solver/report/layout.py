@@ -28,6 +28,9 @@ NONE = "-"
 TIED = "="
 """The mark of a candidate that the law cannot tell from rank 1."""
 
+UNSEEN = "no published run on this card is behind the estimate"
+"""Of a time on a card that the evidence lacks."""
+
 IN_NATS = f"Loss and score in nats, lower is better; {TIED} marks what the law cannot tell from rank 1."
 
 
@@ -109,7 +112,8 @@ def _days_line(answer: Solution) -> str:
     mixed = f", and measured for the first {measured}" if measured else ""
     slow = any(run.host_sets_the_pace for run in runs)
     host = "; the host, which starts the kernels, is slower than the card: try a larger --micro-batch" if slow else ""
-    return f"Days are estimated for {title}{mixed}{host}. "
+    unseen = f"; {UNSEEN}" if any(run.published_runs == 0 for run in runs) else ""
+    return f"Days are estimated for {title}{mixed}{unseen}{host}. "
 
 
 def _query_line(query: Query) -> str:
