@@ -20,6 +20,7 @@ import click
 from diymodel.config import ConfigError
 from solver.errors import InputFileError, RequestError, did_you_mean
 from solver.recipe import (
+    MAX_ACCUMULATION,
     MAX_GPUS,
     Attention,
     Checkpointing,
@@ -201,7 +202,7 @@ def budget_options(command: Command) -> Command:
     )(command)  # fmt: skip
 
 
-def recipe_options(*, seq_help: str) -> Callable[[Command], Command]:
+def recipe_options(*, seq_help: str, accumulate_help: str = "1") -> Callable[[Command], Command]:
     usual = Recipe()
     return _all(
         click.option("--mode", **_words(Mode), default=usual.mode, help="Train, or generate."),
@@ -210,6 +211,8 @@ def recipe_options(*, seq_help: str) -> Callable[[Command], Command]:
                      help="adamw is the fused one, adamw-foreach torch's default."),
         click.option("--micro-batch", type=MicroBatch(), metavar="N|max", default=usual.micro_batch,
                      show_default=True, help="Sequences per step on the device; max: as many as the budget holds."),
+        click.option("--accumulate", type=Whole(1, MAX_ACCUMULATION),
+                     help=f"Micro-batches of an optimizer step.  [default: {accumulate_help}]"),
         click.option("--seq", type=Whole(1, 2**24), help=seq_help),
         click.option("--prompt", type=Whole(1, 2**24),
                      help="Tokens taken in one pass, with --mode infer; the rest of --seq is decoded one by one.  "
@@ -392,7 +395,10 @@ def cli() -> None:
 )
 @click.option("--plot", type=PlotPath(), metavar="FILE", help="Draw the answer: FILE.png, FILE.svg or FILE.html.")
 @shape_options
-@recipe_options(seq_help="Tokens per sequence, and max_seq_len of the configs.  [default: 2048]")
+@recipe_options(
+    seq_help="Tokens per sequence, and max_seq_len of the configs.  [default: 2048]",
+    accumulate_help="what makes half a million tokens where days are shown, else 1",
+)
 @output_options
 def solve(
     *, verify: int, explain: bool, device: str, plot: str | None, form: Format, output: str | None, quiet: bool,
@@ -625,7 +631,10 @@ def _with_weights(config: DIYConfig, program: Program, weights: str, out: str, f
 @budget_options
 @training_options
 @shape_options
-@recipe_options(seq_help="Tokens per sequence.  [default: the config's max_seq_len]")
+@recipe_options(
+    seq_help="Tokens per sequence.  [default: the config's max_seq_len]",
+    accumulate_help="what makes half a million tokens",
+)
 @output_options
 def explain(
     *, source: str | None, target: str | None, tolerance: str, sources: bool, rank: int, form: Format,
@@ -652,7 +661,10 @@ def explain(
 @rank_option
 @budget_options
 @training_options
-@recipe_options(seq_help="Tokens per sequence.  [default: each config's max_seq_len]")
+@recipe_options(
+    seq_help="Tokens per sequence.  [default: each config's max_seq_len]",
+    accumulate_help="what makes half a million tokens",
+)
 @output_options
 def compare(*, sources: tuple[str, ...], rank: int, form: Format, output: str | None, quiet: bool, **words: Any) -> int:
     """Compare configs side by side.

@@ -95,6 +95,14 @@ CASES = (
         recipe=Recipe(micro_batch=16, checkpointing="full", loss="chunked"),
     ),
     Case(
+        name="493M, 4 micro-batches accumulated", config=DEEP,
+        recipe=Recipe(micro_batch=4, accumulation=4),
+    ),
+    Case(
+        name="291M large vocab, tied, bf16-true", config=replace(EXTRAS, tie_embeddings=True),
+        recipe=Recipe(precision="bf16-true", optimizer="sgd", seq_len=512),
+    ),
+    Case(
         name="1.5B checkpointed", config=LARGE,
         recipe=Recipe(micro_batch=4, checkpointing="full"),
     ),

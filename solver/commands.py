@@ -37,8 +37,11 @@ def budget_bytes(vram: str | None, gpu: str | None, find: Find = device) -> int 
     return parse_bytes(vram, "vram") if vram is not None else None if gpu is None else find(gpu).memory_bytes
 
 
-def recipe_for(config: DIYConfig, words: dict[str, Any], budget: int | None) -> Recipe:
-    """The recipe for a config: its own length unless given, and for micro_batch "max" the largest that fits, or 1."""
+def recipe_for(config: DIYConfig, words: dict[str, Any], budget: int | None, *, plans: bool = False) -> Recipe:
+    """The recipe for a config: its own length unless given, and for micro_batch "max" the largest that fits, or 1.
+
+    Where a run is planned (`plans`) a step accumulates micro-batches, and memory is that of such a step.
+    """
     words = {word: value for word, value in words.items() if value is not None}
     largest = words.get("micro_batch") == "max"
     if largest:
@@ -47,8 +50,9 @@ def recipe_for(config: DIYConfig, words: dict[str, Any], budget: int | None) -> 
         words["micro_batch"] = 1
     recipe = Recipe.parse(**{"seq": config.max_seq_len, **words})
     if largest and budget is not None:
-        recipe = replace(recipe, micro_batch=max(1, memory.max_micro_batch(config, recipe, budget)))
-    return recipe
+        tried = recipe.planned() if plans else recipe
+        recipe = replace(recipe, micro_batch=max(1, memory.max_micro_batch(config, tried, budget)))
+    return recipe.planned() if plans else recipe.said()
 
 
 def counted(source: str, load: Callable[[], Architecture]) -> Counted:
@@ -118,7 +122,7 @@ def card_of_file(load: Callable[[], tuple[str, DIYConfig]], words: dict[str, Any
     training = {word: words.pop(word, None) for word in TRAINING}
     measured, price = training.pop("tokens_per_second"), training["price"]
     source, config = load()
-    recipe = recipe_for(config, words, budget)
+    recipe = recipe_for(config, words, budget, plans=True)
     tokens, chosen = tokens_of_budget(config, recipe, device=card, measured=measured, **training)
     return make_card(
         source, config, recipe, tokens=tokens, chosen=chosen, budget_bytes=budget, device=card, measured=measured,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from solver.devices import Device, device
@@ -122,6 +122,8 @@ class Query:
     prefer: Prefer = "quality"
     """What the order trades loss against. With quality, step time decides among equals only."""
     recipe: Recipe = field(default_factory=Recipe)
+    """Where it does not say how many micro-batches a step accumulates: as many as make half a million tokens where a
+    run is planned, on a card or within FLOPs, else one."""
     largest_micro_batch: bool = False
     """Each candidate is answered at the largest micro-batch that fits, in place of the recipe's own."""
     num_layers: Axis | None = None
@@ -141,6 +143,7 @@ class Query:
         if self.is_foreign:
             self._check_count_alone()
         self._check_training_budget()
+        object.__setattr__(self, "recipe", self.recipe.planned() if self.plans_runs else self.recipe.said())
         if self.vocab_size is None:
             object.__setattr__(self, "vocab_size", self.blueprint.vocab_size if self.blueprint else DEFAULT_VOCAB)
         if self.tie_embeddings is None:
@@ -286,6 +289,22 @@ class Query:
     def is_foreign(self) -> bool:
         """Whether it is about a family that DIYConfig does not express, whose memory and step time are not known."""
         return self.blueprint is not None and self.blueprint.diy is None
+
+    @property
+    def plans_runs(self) -> bool:
+        """Whether an answer has a training run beside its memory."""
+        return self.device is not None or self.train_flops is not None
+
+    @property
+    def follows_batch_tokens(self) -> bool:
+        """Whether a step accumulates as many micro-batches as make BATCH_TOKENS."""
+        return self.plans_runs and replace(self.recipe, accumulation=None).planned() == self.recipe
+
+    def recipe_at(self, micro_batch: int) -> Recipe:
+        """The recipe at another micro-batch. Accumulation that makes BATCH_TOKENS goes on to make them."""
+        if not self.follows_batch_tokens:
+            return replace(self.recipe, micro_batch=micro_batch)
+        return replace(self.recipe, micro_batch=micro_batch, accumulation=None).planned()
 
     def axis(self, name: str) -> Axis | None:
         """The constraint on the dimension `name`, if there is one."""

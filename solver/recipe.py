@@ -121,7 +121,7 @@ class Recipe:
     def planned(self) -> Recipe:
         """The same with as many micro-batches a step as make BATCH_TOKENS, where their number is not said."""
         if self.accumulation is not None or self.mode != "train":
-            return self
+            return self.said()
         return replace(self, accumulation=max(1, round(BATCH_TOKENS / (self.tokens * self.gpus))))
 
     def said(self) -> Recipe:

@@ -14,6 +14,7 @@ from diymodel.config import DIYConfig
 from solver import Recipe, counts, memory
 from solver.errors import RecipeError
 from solver.memory import budget, tensors
+from solver.presets import find
 
 CONFIG = DIYConfig(hidden_size=1024, num_layers=29, num_heads=16, intermediate_size=4096, max_seq_len=2048)
 LARGE = Recipe(micro_batch=16)
@@ -111,14 +112,16 @@ def test_without_a_budget_every_change_says_what_it_saves(checkpointing: str) ->
 
 def words(change: str) -> dict[str, str]:
     """The options of a remedy's text, as words for `Recipe.parse`."""
-    parts = change.replace(" with gradient accumulation", "").split(" + ")
-    return {option.removeprefix("--").replace("-", "_"): value for option, value in (part.split() for part in parts)}
+    parts = change.replace(" + ", " ").split()
+    pairs = zip(parts[::2], parts[1::2], strict=True)
+    return {option.removeprefix("--").replace("-", "_"): value for option, value in pairs}
 
 
 def changed(recipe: Recipe, change: str) -> Recipe:
     given_words = words(change)
     numbers = {name: int(value) for name, value in given_words.items() if value.isdigit()}
-    return Recipe.parse(**{**recipe.to_dict(), **given_words, **numbers})
+    same = {name: value for name, value in recipe.to_dict().items() if name != "accumulation"}
+    return Recipe.parse(**{**same, "accumulate": recipe.accumulation, **given_words, **numbers})
 
 
 @pytest.mark.parametrize(
@@ -140,15 +143,47 @@ def test_every_remedy_does_what_it_promises(recipe: Recipe, vram: int) -> None:
             tried = changed(recipe, remedy.change)
             again = memory.report(CONFIG, tried, vram)
             assert again.peak_bytes == remedy.peak_bytes
-            assert remedy.fits == (again.verdict != "does not fit")
+            assert remedy.verdict == again.verdict
+            assert remedy.fits == (again.verdict == "fits")
             assert again.max_micro_batch == remedy.max_micro_batch
+
+    verdicts = [remedy.verdict for remedy in report.remedies]
+    assert verdicts == sorted(verdicts, key=["fits", "uncertain", "does not fit"].index)
+
+
+def test_a_smaller_micro_batch_is_measured_with_the_gradients_that_it_accumulates() -> None:
+    """As many sequences a step as before, and gradients that live through all micro-batches but the first: the remedy
+    that was found without them would not fit the card."""
+    preset, recipe = find("llama-3.2-1b"), Recipe(micro_batch=300, seq_len=512, checkpointing="full", loss="chunked")
+    assert preset is not None
+    config, budget_bytes = preset.config, 32 * 10**9
+    report = memory.report(config, recipe, budget_bytes)
+    (remedy,) = [remedy for remedy in report.remedies if "--micro-batch" in remedy.change]
+    tried = changed(recipe, remedy.change)
+    assert tried.accumulation == -(-300 // tried.micro_batch) > 1
+    assert memory.report(config, tried, budget_bytes).verdict == "fits"
+    assert memory.report(config, replace(tried, micro_batch=tried.micro_batch + 1), budget_bytes).verdict != "fits"
+    without = memory.report(config, replace(tried, accumulation=1), budget_bytes)
+    assert remedy.peak_bytes > 1.04 * without.peak_bytes
+
+
+def test_the_largest_micro_batch_is_the_last_that_fits() -> None:
+    report = memory.report(CONFIG, LARGE, BUDGET)
+    assert report.max_micro_batch
+    verdicts = [
+        memory.report(CONFIG, replace(LARGE, micro_batch=report.max_micro_batch + more), BUDGET).verdict
+        for more in (0, 1)
+    ]
+    assert verdicts[0] == "fits"
+    assert verdicts[1] != "fits"
 
 
 def test_fewer_layers_are_as_many_as_fit() -> None:
-    remedy = memory.report(CONFIG, LARGE, BUDGET).remedies[-1]
+    remedies = memory.report(CONFIG, LARGE, BUDGET).remedies
+    (remedy,) = [remedy for remedy in remedies if "layers instead of" in remedy.change]
     layers = int(remedy.change.split()[0])
-    assert memory.report(replace(CONFIG, num_layers=layers), LARGE, BUDGET).verdict != "does not fit"
-    assert memory.report(replace(CONFIG, num_layers=layers + 1), LARGE, BUDGET).verdict == "does not fit"
+    assert memory.report(replace(CONFIG, num_layers=layers), LARGE, BUDGET).verdict == "fits"
+    assert memory.report(replace(CONFIG, num_layers=layers + 1), LARGE, BUDGET).verdict != "fits"
 
 
 def test_a_combination_is_named_only_where_no_single_change_is_enough() -> None:

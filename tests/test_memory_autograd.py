@@ -87,7 +87,7 @@ FEW_TOKENS = DIYConfig(vocab_size=30_000, hidden_size=256, num_layers=2, num_hea
 @pytest.mark.parametrize("precision", ["32-true", "bf16-true", "bf16-mixed"])
 @pytest.mark.parametrize("profile", ["diy", "hf"])
 def test_few_tokens_and_a_large_tied_vocabulary(profile: str, precision: str) -> None:
-    """Without autocast the gradient of the head is a view when that of the embedding arrives: their sum is a third V C."""
+    """Without autocast the head's gradient is a view when that of the embedding arrives: their sum is a third V C."""
     recipe = Recipe.parse(profile=profile, precision=precision, seq=16, optimizer="sgd", attention="sdpa")
     hold_against_autograd(FEW_TOKENS, recipe)
     hold_against_autograd(FEW_TOKENS, replace(recipe, accumulation=2))

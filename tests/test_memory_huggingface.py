@@ -139,6 +139,19 @@ def test_real_tensors_on_the_cpu_take_the_same_bytes() -> None:
         assert max(instant.total for instant in instants) == max(instant.total for instant in faked)
 
 
+def test_trainer_keeps_the_moments_of_embeddings_in_float32() -> None:
+    """Both of an embedding's in 4 bytes a number in place of 1 and its blocks' maxima; a head of its own has 8 bits."""
+    config = DIYConfig(vocab_size=151_936, hidden_size=1024, num_layers=2, num_heads=16, intermediate_size=3072)
+    numbers = config.vocab_size * config.hidden_size
+    for tied in (True, False):
+        shape = replace(config, tie_embeddings=tied)
+        ours, theirs = (
+            predict(shape, Recipe(seq_len=64, optimizer="adamw-8bit", profile=profile))["loss"]["optimizer"]
+            for profile in ("diy", "hf")
+        )
+        assert theirs - ours == pytest.approx(2 * (3 * numbers - 4 * numbers / 256), rel=0.001)
+
+
 # What is known of transformers' Llama apart from this project
 
 

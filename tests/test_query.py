@@ -75,3 +75,28 @@ def test_query_is_a_value() -> None:
     assert query.to_dict()["num_layers"] == "24:48:4"
     with pytest.raises(AttributeError):
         query.top = 3  # type: ignore[misc]
+
+
+def test_a_planned_run_accumulates_half_a_million_tokens_unless_told_otherwise() -> None:
+    """So that the memory beside its days is that of the run, and a query without a run is about one micro-batch."""
+    assert Query.parse(target="500M", vram="24GB").recipe.accumulation == 1
+    on_card = Query.parse(target="500M", gpu="rtx4090", micro_batch=4, seq=2048)
+    assert on_card.recipe.accumulation == 2**19 // (4 * 2048)
+    assert Query.parse(target="500M", gpu="rtx4090", gpus=8, micro_batch=4).recipe.accumulation == 8
+    assert Query.parse(target="500M", gpu="rtx4090", accumulate=1).recipe.accumulation == 1
+    assert Query.parse(target="500M", vram="24GB", accumulate=16).recipe.accumulation == 16
+    assert Query.parse(target="500M", gpu="rtx4090", mode="infer").recipe.accumulation == 1
+
+
+def test_accumulation_follows_the_micro_batch_that_a_candidate_has_room_for() -> None:
+    query = Query.parse(target="500M", gpu="rtx4090", micro_batch="max")
+    assert query.recipe_at(16).accumulation == 2**19 // (16 * 2048)
+    told = Query.parse(target="500M", gpu="rtx4090", micro_batch="max", accumulate=3)
+    assert told.recipe_at(16).accumulation == 3
+
+
+@pytest.mark.parametrize(("accumulate", "mode", "words"), [(0, "train", "from 1 to"), (2, "infer", "in training")])
+def test_accumulation_that_makes_no_sense_is_refused(accumulate: int, mode: str, words: str) -> None:
+    with pytest.raises(RecipeError, match=words) as refused:
+        Query.parse(target="500M", accumulate=accumulate, mode=mode)
+    assert refused.value.argument == "accumulate"

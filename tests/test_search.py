@@ -594,3 +594,28 @@ def test_what_fits_of_a_band_is_what_fits_one_by_one(gigabytes: int) -> None:
     shapes = Band(lattice(query).in_band(*band(7_000_000_000, 0.05)))
     needed = memory.device_bytes(memory.allocated_bytes(shapes.runs.listed(), query.recipe))
     assert how_many_fit(shapes, query).sum() == (needed <= query.vram_bytes).sum()
+
+
+def test_what_fits_beside_days_holds_the_gradients_of_the_plan() -> None:
+    """The days are those of steps that accumulate, so the memory is too: that of no candidate is one micro-batch's."""
+    solution = solve(Query.parse(target="125M", gpu="rtx3060", micro_batch=2, top=3))
+    for candidate in solution.candidates:
+        assert candidate.training
+        assert candidate.memory
+        assert isinstance(candidate.config, DIYConfig)
+        recipe = candidate.memory.recipe
+        assert recipe.accumulation == candidate.training.accumulation > 1
+        assert candidate.memory.moments["forward_end"]["gradients"] > 0
+        alone = memory.report(candidate.config, replace(recipe, accumulation=1))
+        assert candidate.memory.peak_bytes > alone.peak_bytes
+
+
+def test_the_largest_micro_batch_of_a_candidate_fits_with_its_accumulation() -> None:
+    query = Query.parse(target="125M", gpu="rtx3060", micro_batch="max", top=3)
+    for candidate in solve(query).candidates:
+        assert candidate.memory
+        assert isinstance(candidate.config, DIYConfig)
+        assert candidate.memory.verdict == "fits"
+        recipe = candidate.memory.recipe
+        larger = replace(recipe, micro_batch=recipe.micro_batch + 1)
+        assert memory.report(candidate.config, larger, query.vram_bytes).verdict != "fits"

@@ -14,7 +14,17 @@ from solver.errors import QueryError, RequestError, did_you_mean, shown
 from solver.interop import Blueprint, like, preset_fields
 from solver.presets import find, find_published, nearest
 from solver.query import MAX_TOP, Prefer, Query
-from solver.recipe import MAX_GPUS, Attention, Checkpointing, Loss, Mode, Optimizer, Precision, Profile
+from solver.recipe import (
+    MAX_ACCUMULATION,
+    MAX_GPUS,
+    Attention,
+    Checkpointing,
+    Loss,
+    Mode,
+    Optimizer,
+    Precision,
+    Profile,
+)
 
 NAME = "name"
 """The one word of an entry that the command line does not have."""
@@ -127,6 +137,7 @@ WORDS: dict[str, Word] = {
         read=_micro_batch,
         schema={"type": ["string", "integer"], "pattern": r"^\s*([0-9][0-9_]*|max)\s*$", "minimum": 1},
     ),
+    "accumulate": _whole_word("Micro-batches of an optimizer step.", MAX_ACCUMULATION),
     "gpus": _whole_word("Cards in data parallel, each with a micro-batch of its own.", MAX_GPUS),
     "seq": _whole_word("Tokens per sequence.", 2**24),
     "prompt": _whole_word("Tokens taken in one pass, with mode infer.", 2**24),
@@ -139,7 +150,13 @@ WORDS: dict[str, Word] = {
 ALTERNATIVES = (("vram", "gpu"), ("tokens", "tokens_per_param", "train_days", "flops"), ("family", "like"))
 """Words for one thing: an entry's own takes the place of the others among the defaults."""
 
-_ARGUMENTS = {"target_params": "target", "vram_bytes": "vram", "train_flops": "flops", "seq_len": "seq"}
+_ARGUMENTS = {
+    "target_params": "target",
+    "vram_bytes": "vram",
+    "train_flops": "flops",
+    "seq_len": "seq",
+    "accumulation": "accumulate",
+}
 """The engine's names for a few words."""
 
 _SOUND = {"target": "1B", "vram": "1TB", "gpu": None}

@@ -131,6 +131,7 @@ def make_card(
     Raises:
         RecipeError: a sequence longer than the config's max_seq_len.
     """
+    recipe = recipe.planned()
     report = memory.report(config, recipe, budget_bytes)
     params = counts.count(config)
     advice = token_advice(params["total"])

@@ -27,11 +27,6 @@ from solver.compute.tokens import regime
 from solver.devices import DTYPES, Device
 from solver.recipe import Recipe
 
-BATCH_TOKENS = 2**19
-"""Tokens of an optimizer step, over all micro-batches and cards: the 0.5M of GPT-3's models up to 760M params (Brown et
-al. 2020, arXiv:2005.14165, table 2.1). Larger models take more; it decides the number of steps, and little of the time.
-"""
-
 SECONDS_PER_DAY, SECONDS_PER_HOUR = 86_400, 3_600
 
 Speed = Literal["estimated", "measured"]
@@ -82,8 +77,8 @@ class Training:
 
 
 def accumulation(recipe: Recipe) -> int:
-    """Micro-batches of an optimizer step on each card: as many as make BATCH_TOKENS."""
-    return max(1, round(BATCH_TOKENS / (recipe.tokens * recipe.gpus)))
+    """Micro-batches of an optimizer step on each card: as many as make BATCH_TOKENS where the recipe does not say."""
+    return recipe.planned().accumulation or 1
 
 
 def parallel_share(shape: Any, recipe: Recipe, card: Device, alone: Number) -> Number:
@@ -95,7 +90,7 @@ def parallel_share(shape: Any, recipe: Recipe, card: Device, alone: Number) -> N
 
 
 def tokens_per_second(shape: Any, recipe: Recipe, card: Device) -> Number:
-    """Estimated tokens per second of all cards, at BATCH_TOKENS a step.
+    """Estimated tokens per second of all cards, at BATCH_TOKENS a step unless the recipe says otherwise.
 
     Raises:
         RecipeError: the recipe does not train.

@@ -49,12 +49,16 @@ def reserve_bytes(allocated_bytes: Int) -> Int:
     return allocated_bytes * RESERVE_PER_MILLE // 1000
 
 
+def fits(allocated_bytes: Int, budget_bytes: int) -> Any:
+    """Whether the budget holds it with the reserve: a bool, or an array of them."""
+    return device_bytes(allocated_bytes) + reserve_bytes(allocated_bytes) <= budget_bytes
+
+
 def verdict(allocated_bytes: int, budget_bytes: int) -> Verdict:
     """fits: with the reserve; uncertain: only without it; does not fit: not even then."""
-    needed = device_bytes(allocated_bytes)
-    if needed > budget_bytes:
-        return "does not fit"
-    return "fits" if needed + reserve_bytes(allocated_bytes) <= budget_bytes else "uncertain"
+    if fits(allocated_bytes, budget_bytes):
+        return "fits"
+    return "uncertain" if device_bytes(allocated_bytes) <= budget_bytes else "does not fit"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -67,9 +71,11 @@ class Remedy:
     saved_bytes: int
     """By how much the peak falls."""
     fits: bool | None
-    """True where the change alone brings the verdict to fits or uncertain; None without a budget."""
+    """True where the change alone brings the verdict to fits; None without a budget."""
     max_micro_batch: int | None
-    """The largest micro-batch with it; 0 if none fits; None without a budget."""
+    """The largest micro-batch that fits with it; 0 if none does; None without a budget."""
+    verdict: Verdict | None = None
+    """With the change; None without a budget."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -93,7 +99,7 @@ class MemoryReport:
     budget_bytes: int | None = None
     verdict: Verdict | None = None
     max_micro_batch: int | None = None
-    """Largest micro-batch whose verdict is not "does not fit"; 0 if none; None without a budget."""
+    """Largest micro-batch whose verdict is "fits"; 0 if none; None without a budget."""
     remedies: tuple[Remedy, ...] = ()
     """What would make it fit; empty where it fits. Without a budget, what would save memory, if that was asked for."""
 

@@ -10,7 +10,7 @@ from itertools import combinations
 from typing import Any
 
 from diymodel.config import DIYConfig
-from solver.memory.budget import Remedy, device_bytes
+from solver.memory.budget import Remedy, device_bytes, fits, reserve_bytes, verdict
 from solver.memory.moments import allocated_bytes, peak_bytes
 from solver.recipe import MAX_TOKENS, Recipe
 
@@ -18,12 +18,15 @@ SEQ_STEP = 128
 """Sequences are shortened to a multiple of this."""
 
 Change = tuple[str, Any]
-"""A field of the recipe and its new value."""
+"""A field of the recipe and its new value; a smaller micro-batch is accumulated to as many sequences a step."""
+
+ORDER = ("fits", "uncertain", "does not fit")
+"""Remedies that fit come before those that are uncertain, and those before the ones that are not enough."""
 
 
 def remedies(config: DIYConfig, recipe: Recipe, budget_bytes: int) -> tuple[Remedy, ...]:
-    """Single changes, those that cost the user least first; then, if none is enough, the smallest combination that is;
-    last, fewer layers.
+    """Single changes, those that cost the user least first; if none is enough, the smallest combination that is; fewer
+    layers. Sorted by ORDER.
 
     Each is measured from the recipe and the config as given. Changes that save nothing are left out.
     """
@@ -36,7 +39,8 @@ def remedies(config: DIYConfig, recipe: Recipe, budget_bytes: int) -> tuple[Reme
     found = [remedy for _, remedy in single]
     if not any(remedy.fits for remedy in found):
         found += _smallest_combination(config, recipe, budget_bytes, before, [change for change, _ in single])
-    return (*found, *_fewer_layers(config, recipe, budget_bytes, before))
+    found += _fewer_layers(config, recipe, budget_bytes, before)
+    return tuple(sorted(found, key=lambda remedy: ORDER.index(remedy.verdict or "fits")))
 
 
 def savings(config: DIYConfig, recipe: Recipe) -> tuple[Remedy, ...]:
@@ -52,16 +56,24 @@ def max_micro_batch(
     *,
     allocated: Callable[[DIYConfig, Recipe], int] = allocated_bytes,
 ) -> int:
-    """The largest micro-batch that still fits or is uncertain, at most MAX_TOKENS / seq_len; 0 if none does.
+    """The largest micro-batch whose verdict is "fits", at most MAX_TOKENS / seq_len; 0 if none is.
 
     Memory is nearly affine in it, so the search starts at the affine guess from 1 and 2 and widens from there.
     `allocated` is `allocated_bytes`, or what remembers it.
     """
+    return _largest_micro_batch(
+        recipe,
+        budget_bytes,
+        lambda changed: device_bytes(taken := allocated(config, changed)) + reserve_bytes(taken),
+    )
+
+
+def _largest_micro_batch(recipe: Recipe, budget_bytes: int, bytes_of: Callable[[Recipe], int]) -> int:
     limit = MAX_TOKENS // recipe.seq_len
 
     @cache
     def needed(micro_batch: int) -> int:
-        return int(device_bytes(allocated(config, replace(recipe, micro_batch=micro_batch))))
+        return int(bytes_of(replace(recipe, micro_batch=micro_batch)))
 
     def too_large(micro_batch: int) -> bool:
         return needed(micro_batch) > budget_bytes
@@ -79,15 +91,22 @@ def max_micro_batch(
 
 
 def _changed(recipe: Recipe, *changes: Change) -> Recipe:
-    """The recipe with other values; a prompt is cut to a shorter sequence."""
+    """The recipe with other values; a prompt is cut to a shorter sequence, and a step keeps its sequences."""
     fields = dict(changes)
     if recipe.prompt and "seq_len" in fields:
         fields["prompt"] = min(recipe.prompt, fields["seq_len"])
+    if "micro_batch" in fields and recipe.mode == "train":
+        fields["accumulation"] = _accumulation(recipe, fields["micro_batch"])
     return replace(recipe, **fields)
 
 
+def _accumulation(recipe: Recipe, micro_batch: int) -> int:
+    """Micro-batches of this size that hold at least as many sequences as a step of the recipe does."""
+    return -(-recipe.micro_batch * (recipe.accumulation or 1) // micro_batch)
+
+
 def _fits(config: DIYConfig, recipe: Recipe, budget_bytes: int) -> bool:
-    return bool(device_bytes(allocated_bytes(config, recipe)) <= budget_bytes)
+    return bool(fits(allocated_bytes(config, recipe), budget_bytes))
 
 
 def _changes(config: DIYConfig, recipe: Recipe, budget_bytes: int | None = None) -> Iterator[Change]:
@@ -105,7 +124,7 @@ def _changes(config: DIYConfig, recipe: Recipe, budget_bytes: int | None = None)
             yield "checkpointing", "full"
     if recipe.micro_batch > 1:
         half = recipe.micro_batch // 2
-        yield "micro_batch", half if budget_bytes is None else max(1, max_micro_batch(config, recipe, budget_bytes))
+        yield "micro_batch", half if budget_bytes is None else _smaller(config, recipe, budget_bytes)
     if recipe.precision == "32-true":
         yield "precision", "bf16-mixed"
     if recipe.precision != "bf16-true":
@@ -113,6 +132,18 @@ def _changes(config: DIYConfig, recipe: Recipe, budget_bytes: int | None = None)
     if recipe.seq_len > SEQ_STEP:
         half = max(recipe.seq_len // 2, SEQ_STEP)
         yield "seq_len", half if budget_bytes is None else _shorter(config, recipe, budget_bytes)
+
+
+def _smaller(config: DIYConfig, recipe: Recipe, budget_bytes: int) -> int:
+    """The largest micro-batch that fits where it is accumulated, without one that does the largest that is uncertain;
+    1 where none is."""
+    accumulated = _changed(recipe, ("micro_batch", 1)) if recipe.mode == "train" else recipe
+    largest = max_micro_batch(config, accumulated, budget_bytes)
+    if not largest:
+        largest = _largest_micro_batch(
+            accumulated, budget_bytes, lambda changed: int(device_bytes(allocated_bytes(config, changed)))
+        )
+    return min(max(1, largest), recipe.micro_batch - 1)
 
 
 def _shorter(config: DIYConfig, recipe: Recipe, budget_bytes: int) -> int:
@@ -124,21 +155,30 @@ def _shorter(config: DIYConfig, recipe: Recipe, budget_bytes: int) -> int:
     return lengths[fitting - 1] if fitting else max(recipe.seq_len // 2, SEQ_STEP)
 
 
-def _text(change: Change) -> str:
+def _text(recipe: Recipe, change: Change) -> str:
+    """As it is written on the command line."""
     name, value = change
-    option = {"seq_len": "seq", "micro_batch": "micro-batch"}.get(name, name)
-    return f"--{option} {value}" + (" with gradient accumulation" if name == "micro_batch" else "")
+    if name == "micro_batch" and recipe.mode == "train":
+        return f"--micro-batch {value} --accumulate {_accumulation(recipe, value)}"
+    return f"--{ {'seq_len': 'seq', 'micro_batch': 'micro-batch'}.get(name, name) } {value}"
 
 
 def _remedy(config: DIYConfig, recipe: Recipe, budget_bytes: int | None, before: int, changes: list[Change]) -> Remedy:
-    changed = _changed(recipe, *changes)
-    peak = peak_bytes(config, changed)
+    change = " + ".join(_text(recipe, change) for change in changes)
+    return _measured(change, config, _changed(recipe, *changes), budget_bytes, before)
+
+
+def _measured(change: str, config: DIYConfig, recipe: Recipe, budget_bytes: int | None, before: int) -> Remedy:
+    """What a config needs under a recipe, of which one or both are changed."""
+    peak = peak_bytes(config, recipe)
+    found = None if budget_bytes is None else verdict(int(allocated_bytes(config, recipe)), budget_bytes)
     return Remedy(
-        change=" + ".join(map(_text, changes)),
+        change=change,
         peak_bytes=peak,
         saved_bytes=before - peak,
-        fits=None if budget_bytes is None else _fits(config, changed, budget_bytes),
-        max_micro_batch=None if budget_bytes is None else max_micro_batch(config, changed, budget_bytes),
+        fits=None if found is None else found == "fits",
+        max_micro_batch=None if budget_bytes is None else max_micro_batch(config, recipe, budget_bytes),
+        verdict=found,
     )
 
 
@@ -159,12 +199,5 @@ def _fewer_layers(config: DIYConfig, recipe: Recipe, budget_bytes: int, before: 
 
     layers = bisect_left(range(1, config.num_layers), True, key=too_deep)
     if layers:
-        shallower = replace(config, num_layers=layers)
-        peak = peak_bytes(shallower, recipe)
-        yield Remedy(
-            change=f"{layers} layers instead of {config.num_layers}",
-            peak_bytes=peak,
-            saved_bytes=before - peak,
-            fits=True,
-            max_micro_batch=max_micro_batch(shallower, recipe, budget_bytes),
-        )
+        change = f"{layers} layers instead of {config.num_layers}"
+        yield _measured(change, replace(config, num_layers=layers), recipe, budget_bytes, before)

@@ -32,6 +32,7 @@ def report(
         raise RecipeError(
             "seq", recipe.seq_len, f"is longer than the config's max_seq_len={config.max_seq_len}; shorten it"
         )
+    recipe = recipe.said()
     moments = {moment: {"total": sum(parts.values()), **parts} for moment, parts in predict(config, recipe).items()}
     binding = max(moments, key=lambda moment: moments[moment]["total"])
     taken = int(allocated(config, recipe))

@@ -72,9 +72,12 @@ def resident(s: Setting) -> dict[Entry, Count]:
             if s.optimizer == "adamw":
                 ledger.add("optimizer", "unit", count, per_layer)  # the fused kernel counts steps on the device
             if s.optimizer == "adamw-8bit":  # both moments in blocks, each block with its largest value
-                weight = size.removeprefix("w_")
-                ledger.add("optimizer", f"q_{weight}", 2 * count, 2 * per_layer)
-                ledger.add("optimizer", f"m_{weight}", 2 * count, 2 * per_layer)
+                weight, quantized = size.removeprefix("w_"), count
+                if s.hf and weight == "head":
+                    ledger.add("optimizer", "head32", 2)
+                    quantized -= 1
+                ledger.add("optimizer", f"q_{weight}", 2 * quantized, 2 * per_layer)
+                ledger.add("optimizer", f"m_{weight}", 2 * quantized, 2 * per_layer)
     if s.optimizer == "adamw-8bit" and not s.infer:
         ledger.add("optimizer", "quantiles", 2)  # one map of signed values, one of unsigned
     if s.scaler:

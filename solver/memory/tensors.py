@@ -166,6 +166,12 @@ class Tensors(dict[str, Any]):
         """Embedding or head: V C numbers."""
         return self.V * self.C
 
+    def head32(self) -> Any:
+        """A moment of the embedding in float32: transformers' Trainer tells bitsandbytes to keep those of every
+        nn.Embedding so (`Trainer.create_optimizer`, `register_module_override(module, "weight", {"optim_bits": 32})`).
+        """
+        return 4 * self.head()
+
     def norm(self) -> Any:
         """RMSNorm over the width: C numbers."""
         return self.C

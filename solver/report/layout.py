@@ -14,7 +14,7 @@ from diymodel.config import DIYConfig
 from solver.compute.plan import Training
 from solver.families import Dimensions
 from solver.query import DEFAULT_TOKENS, OPTIONS, Query
-from solver.recipe import Recipe
+from solver.recipe import BATCH_TOKENS, Recipe
 from solver.report.answers import (
     Answer,
     VerifyAnswer,
@@ -155,16 +155,21 @@ def _kind_words(query: Query) -> list[str]:
 def _query_recipe(query: Query) -> str:
     if query.is_foreign:
         return f"sequences of {query.recipe.seq_len:,} tokens"
-    return recipe_line(query.recipe, "as many sequences as fit" if query.largest_micro_batch else "")
+    if not query.largest_micro_batch:
+        return recipe_line(query.recipe)
+    accumulated = f"accumulated to about {BATCH_TOKENS:,} tokens" if query.follows_batch_tokens else ""
+    return recipe_line(query.recipe, "as many sequences as fit", accumulated)
 
 
-def recipe_line(recipe: Recipe, micro_batch: str = "") -> str:
+def recipe_line(recipe: Recipe, micro_batch: str = "", accumulated: str = "") -> str:
     """A recipe in one line, in the words of the command line."""
     words: list[str] = [recipe.mode, recipe.precision]
     if recipe.mode == "train":
         words += [recipe.optimizer, f"checkpointing {recipe.checkpointing}", f"{recipe.loss} loss"]
     sequences = micro_batch or f"micro-batch {recipe.micro_batch}"
     words += [f"{recipe.attention} attention", f"{sequences} of {recipe.seq_len:,} tokens"]
+    if recipe.accumulates:
+        words.append(accumulated or f"{recipe.accumulation:,} micro-batches accumulated")
     if recipe.gpus > 1:
         words.append(f"{recipe.gpus} cards in data parallel")
     if recipe.mode == "infer":

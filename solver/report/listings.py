@@ -91,9 +91,9 @@ def _remedies(report: MemoryReport) -> Grid:
         Column("fits", "word"),
         Column("largest micro-batch"),
     )
-    fits = {True: "yes", False: "no", None: NONE}
+    fits = {"fits": "yes", "uncertain": "uncertain", "does not fit": "no", None: NONE}
     rows = [
-        [r.change, gib(r.saved_bytes), gib(r.peak_bytes), fits[r.fits],
+        [r.change, gib(r.saved_bytes), gib(r.peak_bytes), fits[r.verdict],
          NONE if r.max_micro_batch is None else str(r.max_micro_batch)]
         for r in report.remedies
     ]  # fmt: skip

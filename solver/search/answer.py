@@ -181,7 +181,7 @@ def _recipe(config: DIYConfig, query: Query) -> Recipe:
     """The query's recipe, at the config's own micro-batch where the largest is asked for."""
     if not query.largest_micro_batch or not query.vram_bytes:
         return query.recipe
-    return replace(query.recipe, micro_batch=memory.max_micro_batch(config, query.recipe, query.vram_bytes))
+    return query.recipe_at(max(1, memory.max_micro_batch(config, query.recipe, query.vram_bytes)))
 
 
 def _seconds_per_token(config: DIYConfig, report: MemoryReport) -> float:

@@ -204,6 +204,8 @@ def _schema_is(name: str) -> Schema:
     return {"const": f"diysolve.{name}/1"}
 
 
+_VERDICT = {"enum": ["fits", "uncertain", "does not fit", None]}
+
 _MEMORY = {
     "schema": _schema_is("memory"),
     "recipe": {"type": "object"},
@@ -212,9 +214,9 @@ _MEMORY = {
     "binding": TEXT,
     "moments": {"type": "object", "additionalProperties": {"type": "object", "additionalProperties": INT}},
     "budget_bytes": _or_null(INT),
-    "verdict": {"enum": ["fits", "uncertain", "does not fit", None]},
+    "verdict": _VERDICT,
     "max_micro_batch": _or_null(INT),
-    "remedies": _list(_object({"change": TEXT, "peak_bytes": INT, "fits": _or_null(FLAG)})),
+    "remedies": _list(_object({"change": TEXT, "peak_bytes": INT, "fits": _or_null(FLAG), "verdict": _VERDICT})),
 }
 
 SCHEMAS: Schema = {

@@ -13,7 +13,17 @@ from typing import Any, get_args
 from solver.errors import RequestError, did_you_mean
 from solver.interop.export import Program
 from solver.query import MAX_TOP, OPTIONS, Prefer
-from solver.recipe import MAX_GPUS, Attention, Checkpointing, Loss, Mode, Optimizer, Precision, Profile
+from solver.recipe import (
+    MAX_ACCUMULATION,
+    MAX_GPUS,
+    Attention,
+    Checkpointing,
+    Loss,
+    Mode,
+    Optimizer,
+    Precision,
+    Profile,
+)
 
 DEVICES = ("auto", "cuda", "xpu", "mps", "cpu", "meta")
 
@@ -178,6 +188,7 @@ RECIPE: Words = {
     "precision": Choice("In Lightning's words", get_args(Precision)),
     "optimizer": Choice("adamw is the fused one, adamw-foreach torch's default", get_args(Optimizer)),
     "micro_batch": Whole("Sequences per step on the device; max: as many as the budget holds", MOST, ("max",)),
+    "accumulate": Whole("Micro-batches of an optimizer step", MAX_ACCUMULATION),
     "seq": Whole("Tokens per sequence", MOST),
     "prompt": Whole("Tokens taken in one pass, with mode infer", MOST),
     "checkpointing": Choice("full: each block is recomputed in the backward pass", get_args(Checkpointing)),

@@ -5,7 +5,7 @@ The model is `diymodel`'s or transformers', by the recipe's profile.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, cast
 
 import torch
@@ -66,11 +66,11 @@ def logits_of(model: nn.Module, input_ids: Tensor, recipe: Recipe) -> Tensor:
     return logits
 
 
-def training_step(model: nn.Module, input_ids: Tensor, recipe: Recipe, **means: Any) -> Tensor:
+def training_step(model: nn.Module, batch: Tensor | Sequence[Tensor], recipe: Recipe, **means: Any) -> Tensor:
     """`diymodel.step.training_step`, or the same of a model of transformers."""
     if recipe.profile == "hf":
-        return huggingface.training_step(model, input_ids, recipe, **means)
-    return diy_training_step(cast(DIYForCausalLM, model), input_ids, recipe, **means)
+        return huggingface.training_step(model, batch, recipe, **means)
+    return diy_training_step(cast(DIYForCausalLM, model), batch, recipe, **means)
 
 
 @torch.no_grad()

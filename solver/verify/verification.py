@@ -184,7 +184,15 @@ def cpu_trial(config: DIYConfig, recipe: Recipe) -> Trial:
     seq_len = min(recipe.seq_len, CPU_STEP_TOKENS)
     prompt = recipe.prompt and min(recipe.prompt, seq_len)
     optimizer: Optimizer = "adamw" if recipe.optimizer == "adamw-8bit" else recipe.optimizer
-    small = replace(recipe, precision="32-true", micro_batch=1, seq_len=seq_len, prompt=prompt, optimizer=optimizer)
+    small = replace(
+        recipe,
+        precision="32-true",
+        micro_batch=1,
+        seq_len=seq_len,
+        prompt=prompt,
+        optimizer=optimizer,
+        accumulation=None,
+    )
     return Trial(config=config, recipe=small, device="cpu", warm_up=1, timed=0)
 
 

@@ -68,6 +68,7 @@ function moments(memory) {
 }
 
 export const KIND = { fits: "fits", uncertain: "uncertain", "does not fit": "not" };
+const FITS = { fits: "yes", uncertain: "uncertain", "does not fit": "no" };
 
 function fact(memory) {
   const need = `Peak ${gib(memory.peak_bytes)} GiB at ${words(memory.binding)}, ${gib(memory.device_bytes)} GiB on the device`;
@@ -90,7 +91,7 @@ function remedies(memory) {
       { title: "change", cell: (remedy) => remedy.change },
       { title: "saves GiB", number: true, cell: (remedy) => gib(remedy.saved_bytes) },
       { title: "peak GiB", number: true, cell: (remedy) => gib(remedy.peak_bytes) },
-      { title: "fits", cell: (remedy) => el("span", { class: remedy.fits ? "fits" : "not" }, remedy.fits ? "yes" : "no") },
+      { title: "fits", cell: (remedy) => el("span", { class: KIND[remedy.verdict] }, FITS[remedy.verdict]) },
       { title: "largest micro-batch", number: true, wide: true, cell: (remedy) => integer(remedy.max_micro_batch) },
     ], memory.remedies, "What would make it fit")),
   ];

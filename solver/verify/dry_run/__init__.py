@@ -15,8 +15,8 @@ A moment's figure is the peak of the live bytes during the stage that ends there
 | prefill | the prompt in one pass |
 | decode | the last token of the sequence; what stays resident if nothing is decoded |
 
-The step is one of a steady state: the optimizer has its states. Where gradients are accumulated, a moment's figure is the
-largest of all micro-batches. Among instants of equal bytes the first one counts.
+The step is one of a steady state: the optimizer has its states. Where gradients are accumulated, a moment's figure is
+the largest of all micro-batches. Among instants of equal bytes the first one counts.
 """
 
 from __future__ import annotations
