@@ -223,7 +223,7 @@ def test_the_options_reach_the_query() -> None:
         ),
         *("--layers", "4:12", "--hidden", "256,384", "--vocab", "8192", "--untied", "--tokens-per-param", "20"),
         *("--precision", "bf16-true", "--optimizer", "sgd", "--micro-batch", "2", "--seq", "512"),
-        *("--checkpointing", "full", "--attention", "eager", "--loss", "chunked"),
+        *("--checkpointing", "full", "--attention", "eager", "--loss", "chunked", "--accumulate", "16"),
     )
     answer = json.loads(result.stdout)
     query = answer["query"]
@@ -234,7 +234,7 @@ def test_the_options_reach_the_query() -> None:
     assert query["recipe"] == {
         "mode": "train", "precision": "bf16-true", "optimizer": "sgd", "micro_batch": 2, "seq_len": 512,
         "checkpointing": "full", "attention": "eager", "loss": "chunked", "profile": "diy",
-        "prompt": None, "gpus": 1,
+        "prompt": None, "gpus": 1, "accumulation": 16,
     }  # fmt: skip
     assert all(candidate["config"]["max_seq_len"] == 512 for candidate in answer["candidates"])
 

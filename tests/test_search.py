@@ -214,7 +214,7 @@ def test_solve_within_flops_or_days_is_the_brute_force(
 def test_solve_at_the_largest_micro_batches_is_the_brute_force(target: int | None, prefer: Prefer) -> None:
     """Budgets in which shapes have room for one sequence, for six, and for numbers between that are not timed."""
     largest = set()
-    for vram in (1000 * 2**20, 1250 * 2**20, 2400 * 2**20):
+    for vram in (1000 * 2**20, 1350 * 2**20, 2700 * 2**20):
         query = Query(
             target_params=target,
             vram_bytes=vram,
@@ -346,9 +346,9 @@ def test_largest_micro_batch_fits_and_one_more_does_not() -> None:
     for candidate in solution.candidates:
         recipe = candidate.memory.recipe
         assert recipe.micro_batch == candidate.memory.max_micro_batch > 1
-        assert candidate.memory.device_bytes <= 24 * 10**9
+        assert candidate.memory.verdict == "fits"
         more = memory.report(candidate.config, replace(recipe, micro_batch=recipe.micro_batch + 1), 24 * 10**9)
-        assert more.verdict == "does not fit"
+        assert more.verdict != "fits"
 
 
 def test_largest_micro_batch_needs_a_budget() -> None:
