@@ -1,8 +1,9 @@
 """The cards that are known by name: how many bytes each one has, and how fast it computes and reads at best.
 
-`memory_bytes` is what the driver reports as the card's total, where such a report was seen (`nvidia-smi`, `rocm-smi`),
-because that is what a process competes for: a card sold as 24 GB reports 24,564 MiB. With ECC on, some cards report
-less; the rows below say which figure they are.
+`memory_bytes` is what CUDA offers of the card in all (`total_memory`, the "total capacity" of torch's message when it
+is out of memory), where that was published: a card sold as 24 GB, of which nvidia-smi shows 24,564 MiB, offers 23.49 to
+23.68 GiB, by driver. Of several the smallest is taken, but none from Windows, WSL, MIG or a virtual GPU. Where none was
+found it is the driver's total (`nvidia-smi`, `rocm-smi`), and the row says so. With ECC on, some cards report less.
 
 Peaks are the vendor's, dense (without structured sparsity) and at boost clock, in 16 bits with sums in float32, which
 is what training takes: GeForce cards and the A10G do that at half the rate of the larger number that is often quoted.
@@ -20,7 +21,7 @@ from typing import Any
 from solver.errors import DeviceError
 from solver.recipe import Precision
 
-MIB = 2**20
+MIB, GIB = 2**20, 2**30
 
 MOST_SIZES = 3
 """Most cards that a message about an incomplete name lists."""
@@ -34,6 +35,10 @@ DTYPES: dict[Precision, str] = {
 """What matrix products are computed in under each precision."""
 
 
+LESS_THAN_THE_DRIVER = (0.4, 3.1)
+"""By how many percent CUDA's total is below the driver's, over the cards below of which both are known."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Device:
     """One card."""
@@ -43,8 +48,13 @@ class Device:
     title: str
     """The vendor's name."""
     memory_bytes: int
+    """What budgets take: what CUDA offers, or where that is not known the driver's total."""
     source: str
     """Where `memory_bytes` comes from."""
+    cuda_total_known: bool = True
+    """Whether it is what CUDA offers."""
+    driver_bytes: int | None = None
+    """The total that nvidia-smi or rocm-smi shows, ECC as in `source`."""
     bytes_per_second: int | None = None
     """Bandwidth of its memory."""
     bf16_flops: int | None = None
@@ -55,6 +65,17 @@ class Device:
     """Plain float32, without tensor cores."""
     speed_source: str | None = None
     """Where bandwidth and peaks come from."""
+
+    @property
+    def caveat(self) -> str:
+        """What to keep in mind about a budget of this card; empty where there is nothing."""
+        if self.cuda_total_known:
+            return ""
+        low, high = LESS_THAN_THE_DRIVER
+        return (
+            f"Of {self.title} the driver's total is taken: what CUDA offers of it is not known, of other cards it is "
+            f"{low:g} to {high:g} % less."
+        )
 
     def peak_flops(self, precision: Precision) -> int:
         """The peak of the matrix products of a precision, in FLOPs per second.
@@ -100,20 +121,26 @@ def _nvidia(
     speed: tuple[float, float | None, float, float | None, float],
     source: str,
     *,
+    cuda: tuple[float, str] | None = None,
+    most: float | None = None,
     ecc: str = "",
 ) -> Device:
-    """A card whose total was read off published nvidia-smi outputs (drivers 515 to 610).
+    """A card whose driver's total was read off published nvidia-smi outputs (drivers 515 to 610).
 
     Args:
         speed: bandwidth in GB/s, then the peaks in TFLOP/s: bf16, fp16, tf32, fp32.
+        cuda: the smallest total of CUDA's in GiB, and who published it.
+        most: the largest that was published, where there are several.
     """
     bandwidth, *peaks = speed
     bf16, fp16, tf32, fp32 = (None if peak is None else round(peak * 10**12) for peak in peaks)
     return Device(
         name=name,
         title=title,
-        memory_bytes=mebibytes * MIB,
-        source="driver: nvidia-smi total" + (f", ECC {ecc}" if ecc else ""),
+        memory_bytes=round(cuda[0] * GIB) if cuda else mebibytes * MIB,
+        source=_source(cuda, most) + (f", ECC {ecc}" if ecc else ""),
+        cuda_total_known=cuda is not None,
+        driver_bytes=mebibytes * MIB,
         bytes_per_second=round(bandwidth * 10**9),
         bf16_flops=bf16,
         fp16_flops=fp16,
@@ -123,6 +150,12 @@ def _nvidia(
     )
 
 
+def _source(cuda: tuple[float, str] | None, most: float | None) -> str:
+    if cuda is None:
+        return "driver: nvidia-smi total, CUDA's is unknown"
+    return f"CUDA total, {cuda[1]}" + (f" (published: {cuda[0]:.2f} to {most:.2f} GiB)" if most else "")
+
+
 _AMPERE = "NVIDIA Ampere GA102 whitepaper"
 _ADA = "NVIDIA Ada whitepaper, rate per SM and clock, at boost clock"
 _GA10X = "NVIDIA Ampere GA102 whitepaper, rate per SM and clock, at boost clock"
@@ -130,41 +163,193 @@ _BLACKWELL = "NVIDIA RTX Blackwell whitepaper, rate per SM and clock, at boost c
 _SHEET = "NVIDIA data sheet of the card"
 
 DEVICES = (
-    _nvidia("rtx3060", "GeForce RTX 3060 12GB", 12288, (360, 25.5, 25.5, 12.7, 12.7), _GA10X),
-    _nvidia("rtx3080", "GeForce RTX 3080 10GB", 10240, (760, 59.5, 59.5, 29.8, 29.8), _AMPERE),
-    _nvidia("rtx3090", "GeForce RTX 3090", 24576, (936, 71.2, 71.2, 35.6, 35.6), _AMPERE),
+    _nvidia(
+        "rtx3060",
+        "GeForce RTX 3060 12GB",
+        12288,
+        (360, 25.5, 25.5, 12.7, 12.7),
+        _GA10X,
+        cuda=(11.63, "vllm-project/vllm#27934"),
+        most=11.75,
+    ),
+    _nvidia(
+        "rtx3080",
+        "GeForce RTX 3080 10GB",
+        10240,
+        (760, 59.5, 59.5, 29.8, 29.8),
+        _AMPERE,
+        cuda=(9.78, "zai-org/CogVideo#34"),
+    ),
+    _nvidia(
+        "rtx3090",
+        "GeForce RTX 3090",
+        24576,
+        (936, 71.2, 71.2, 35.6, 35.6),
+        _AMPERE,
+        cuda=(23.56, "wtdcode/vllm-backport#34"),
+        most=23.7,
+    ),
     _nvidia("rtx4060ti-16gb", "GeForce RTX 4060 Ti 16GB", 16380, (288, 44.1, 44.1, 22.1, 22.1), _ADA),
     _nvidia("rtx4070", "GeForce RTX 4070", 12282, (504, 58.3, 58.3, 29.1, 29.1), _ADA),
     _nvidia("rtx4070ti-super", "GeForce RTX 4070 Ti SUPER", 16376, (672, 88.2, 88.2, 44.1, 44.1), _ADA),
     _nvidia("rtx4080", "GeForce RTX 4080", 16376, (717, 97.5, 97.5, 48.7, 48.7), _ADA),
-    _nvidia("rtx4090", "GeForce RTX 4090", 24564, (1008, 165.2, 165.2, 82.6, 82.6), _ADA),
+    _nvidia(
+        "rtx4090",
+        "GeForce RTX 4090",
+        24564,
+        (1008, 165.2, 165.2, 82.6, 82.6),
+        _ADA,
+        cuda=(23.49, "Sautenich/UAV-VLA#7"),
+        most=23.68,
+    ),
     _nvidia("rtx5070ti", "GeForce RTX 5070 Ti", 16303, (896, 87.9, 87.9, 43.9, 43.9), _BLACKWELL),
-    _nvidia("rtx5080", "GeForce RTX 5080", 16303, (960, 112.6, 112.6, 56.3, 56.3), _BLACKWELL),
-    _nvidia("rtx5090", "GeForce RTX 5090", 32607, (1792, 209.5, 209.5, 104.8, 104.8), _BLACKWELL),
-    _nvidia("rtx-a4000", "RTX A4000", 16376, (448, 76.7, 76.7, 38.3, 19.2), _SHEET, ecc="off"),
+    _nvidia(
+        "rtx5080",
+        "GeForce RTX 5080",
+        16303,
+        (960, 112.6, 112.6, 56.3, 56.3),
+        _BLACKWELL,
+        cuda=(15.48, "vllm-project/vllm#14452"),
+    ),
+    _nvidia(
+        "rtx5090",
+        "GeForce RTX 5090",
+        32607,
+        (1792, 209.5, 209.5, 104.8, 104.8),
+        _BLACKWELL,
+        cuda=(31.36, "TrajectoryCrafter/TrajectoryCrafter#20"),
+        most=31.37,
+    ),
+    _nvidia(
+        "rtx-a4000",
+        "RTX A4000",
+        16376,
+        (448, 76.7, 76.7, 38.3, 19.2),
+        _SHEET,
+        cuda=(15.61, "DengKaiCQ/VGGT-Long#6"),
+        ecc="off",
+    ),
     _nvidia("rtx-a5000", "RTX A5000", 24564, (768, 111.1, 111.1, 55.6, 27.8), _SHEET, ecc="off"),
-    _nvidia("rtx-a6000", "RTX A6000", 49140, (768, 154.8, 154.8, 77.4, 38.7), _SHEET, ecc="off"),
+    _nvidia(
+        "rtx-a6000",
+        "RTX A6000",
+        49140,
+        (768, 154.8, 154.8, 77.4, 38.7),
+        _SHEET,
+        cuda=(47.53, "ultralytics/ultralytics#19084"),
+        most=47.54,
+        ecc="off",
+    ),
     _nvidia("rtx6000-ada", "RTX 6000 Ada Generation", 49140, (960, 364.2, 364.2, 182.1, 91.1), _SHEET, ecc="off"),
-    _nvidia("rtx-pro-6000", "RTX PRO 6000 Blackwell", 97887, (1792, 503.8, 503.8, 251.9, 126.0), _BLACKWELL, ecc="off"),
-    _nvidia("t4", "Tesla T4", 15360, (320, None, 65.1, None, 8.1), _SHEET, ecc="on"),
-    _nvidia("v100-16gb", "Tesla V100 16GB", 16384, (900, None, 125.3, None, 15.7), _SHEET, ecc="on"),
-    _nvidia("v100-32gb", "Tesla V100 32GB", 32768, (900, None, 125.3, None, 15.7), _SHEET, ecc="on"),
-    _nvidia("l4", "L4", 23034, (300, 121, 121, 60.5, 30.3), _SHEET, ecc="on"),
-    _nvidia("a10", "A10", 23028, (600, 125, 125, 62.5, 31.2), _SHEET, ecc="on"),
+    _nvidia(
+        "rtx-pro-6000",
+        "RTX PRO 6000 Blackwell",
+        97887,
+        (1792, 503.8, 503.8, 251.9, 126.0),
+        _BLACKWELL,
+        cuda=(94.97, "antirez/ds4#431"),
+        ecc="off",
+    ),
+    _nvidia(
+        "t4",
+        "Tesla T4",
+        15360,
+        (320, None, 65.1, None, 8.1),
+        _SHEET,
+        cuda=(14.56, "Zheng-Chong/CatVTON#133"),
+        most=14.75,
+        ecc="on",
+    ),
+    _nvidia(
+        "v100-16gb",
+        "Tesla V100 16GB",
+        16384,
+        (900, None, 125.3, None, 15.7),
+        _SHEET,
+        cuda=(15.77, "nomic-ai/gpt4all#544"),
+        most=15.78,
+        ecc="on",
+    ),
+    _nvidia(
+        "v100-32gb",
+        "Tesla V100 32GB",
+        32768,
+        (900, None, 125.3, None, 15.7),
+        _SHEET,
+        cuda=(31.74, "liucongg/ChatGLM-Finetuning#73"),
+        most=31.75,
+        ecc="on",
+    ),
+    _nvidia("l4", "L4", 23034, (300, 121, 121, 60.5, 30.3), _SHEET, cuda=(21.96, "rhymes-ai/Aria#24"), ecc="on"),
+    _nvidia("a10", "A10", 23028, (600, 125, 125, 62.5, 31.2), _SHEET, cuda=(21.99, "zai-org/CogVLM#236"), ecc="on"),
     _nvidia("a10g", "A10G", 23028, (600, 70, 70, 35, 35), _SHEET, ecc="on"),
-    _nvidia("l40s", "L40S", 46068, (864, 362.1, 362.1, 183, 91.6), _SHEET, ecc="on"),
+    _nvidia(
+        "l40s",
+        "L40S",
+        46068,
+        (864, 362.1, 362.1, 183, 91.6),
+        _SHEET,
+        cuda=(44.42, "stepfun-ai/Step-Video-T2V#8"),
+        most=44.53,
+        ecc="on",
+    ),
     _nvidia("a40", "A40", 46068, (696, 149.7, 149.7, 74.8, 37.4), _SHEET, ecc="on"),
-    _nvidia("a100-40gb", "A100 40GB", 40960, (1555, 312, 312, 156, 19.5), _SHEET, ecc="on"),
-    _nvidia("a100-80gb", "A100 80GB", 81920, (2039, 312, 312, 156, 19.5), _SHEET, ecc="on"),
+    _nvidia(
+        "a100-40gb",
+        "A100 40GB",
+        40960,
+        (1555, 312, 312, 156, 19.5),
+        _SHEET,
+        cuda=(39.39, "philschmid/llm-sagemaker-sample#25"),
+        most=39.56,
+        ecc="on",
+    ),
+    _nvidia(
+        "a100-80gb",
+        "A100 80GB",
+        81920,
+        (2039, 312, 312, 156, 19.5),
+        _SHEET,
+        cuda=(79.14, "lianqi1008/Control-GIC#6"),
+        most=79.35,
+        ecc="on",
+    ),
     _nvidia("h20", "H20", 97871, (4000, 148, 148, 74, 44), _SHEET, ecc="on"),
-    _nvidia("h100", "H100 80GB", 81559, (3350, 989.4, 989.4, 494.7, 66.9), _SHEET + " (SXM)", ecc="on"),
-    _nvidia("h200", "H200", 143771, (4800, 989.4, 989.4, 494.7, 66.9), _SHEET + " (SXM)", ecc="on"),
-    _nvidia("b200", "B200", 183359, (8000, 2250, 2250, 1125, 75), _SHEET + " (HGX)", ecc="on"),
+    _nvidia(
+        "h100",
+        "H100 80GB",
+        81559,
+        (3350, 989.4, 989.4, 494.7, 66.9),
+        _SHEET + " (SXM)",
+        cuda=(79.11, "vllm-project/vllm#27508"),
+        most=79.21,
+        ecc="on",
+    ),
+    _nvidia(
+        "h200",
+        "H200",
+        143771,
+        (4800, 989.4, 989.4, 494.7, 66.9),
+        _SHEET + " (SXM)",
+        cuda=(139.81, "sungwon-chae/arxiv_confi, etu_logging.md"),
+        ecc="on",
+    ),
+    _nvidia(
+        "b200",
+        "B200",
+        183359,
+        (8000, 2250, 2250, 1125, 75),
+        _SHEET + " (HGX)",
+        cuda=(178.36, "PrimeIntellect-ai/prime-rl, benchmarks/results/BENCHMARKS.md"),
+        ecc="on",
+    ),
     Device(
         name="mi250x-gcd",
         title="Instinct MI250X (one GCD)",
         memory_bytes=68_702_699_520,
-        source="driver: rocm-smi VRAM total",
+        source="driver: rocm-smi VRAM total, HIP's is unknown",
+        cuda_total_known=False,
+        driver_bytes=68_702_699_520,
         bytes_per_second=1_638_400_000_000,
         bf16_flops=191_500_000_000_000,
         fp16_flops=191_500_000_000_000,
@@ -175,7 +360,9 @@ DEVICES = (
         name="mi300x",
         title="Instinct MI300X",
         memory_bytes=206_141_652_992,
-        source="driver: rocm-smi VRAM total",
+        source="driver: rocm-smi VRAM total, HIP's is unknown",
+        cuda_total_known=False,
+        driver_bytes=206_141_652_992,
         bytes_per_second=5_300_000_000_000,
         bf16_flops=1_307_400_000_000_000,
         fp16_flops=1_307_400_000_000_000,
@@ -187,7 +374,7 @@ DEVICES = (
 """Consumer, workstation and data-centre cards, each group in order of age."""
 
 SAME_SIZE = 0.1
-"""Two cards of one name and sizes nearer than this are the same: CUDA reports a few percent less than nvidia-smi."""
+"""Two cards of one name and sizes nearer than this are the same: drivers differ by a few percent."""
 
 _FORM_WORDS = re.compile(r"\b(sxm\d*|hbm\d\w*|(workstation|server) edition)\b", re.IGNORECASE)
 _VENDOR_WORDS = re.compile(r"\b(nvidia|geforce|tesla|amd|instinct)\b", re.IGNORECASE)
@@ -213,7 +400,13 @@ def recognise(driver_name: str, total_bytes: int) -> Device:
     for card in DEVICES:
         same_size = abs(total_bytes / card.memory_bytes - 1) < SAME_SIZE
         if same_size and (_plain(card.title).startswith(wanted) or wanted == _plain(card.name)):
-            return replace(card, memory_bytes=total_bytes, source="driver of this machine")
+            return replace(
+                card,
+                memory_bytes=total_bytes,
+                source="driver of this machine",
+                cuda_total_known=True,
+                driver_bytes=None,
+            )
     name = driver_name.lower().replace(" ", "-")
     return Device(name=name, title=driver_name, memory_bytes=total_bytes, source="driver of this machine")
 

@@ -61,7 +61,7 @@ def max_micro_batch(
 
     @cache
     def needed(micro_batch: int) -> int:
-        return int(device_bytes(allocated(config, replace(recipe, micro_batch=micro_batch))))
+        return int(device_bytes(allocated(config, replace(recipe, micro_batch=micro_batch)), recipe))
 
     def too_large(micro_batch: int) -> bool:
         return needed(micro_batch) > budget_bytes
@@ -87,7 +87,7 @@ def _changed(recipe: Recipe, *changes: Change) -> Recipe:
 
 
 def _fits(config: DIYConfig, recipe: Recipe, budget_bytes: int) -> bool:
-    return bool(device_bytes(allocated_bytes(config, recipe)) <= budget_bytes)
+    return bool(device_bytes(allocated_bytes(config, recipe), recipe) <= budget_bytes)
 
 
 def _changes(config: DIYConfig, recipe: Recipe, budget_bytes: int | None = None) -> Iterator[Change]:
