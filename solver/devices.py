@@ -114,6 +114,46 @@ class Device:
         return asdict(self)
 
 
+@dataclass(frozen=True, slots=True)
+class CudaTotal:
+    """What CUDA offers of a card in all, as published."""
+
+    least: float
+    """GiB; the next likewise."""
+    most: float
+    where: str
+    """The thread or file that has the least."""
+
+    def __str__(self) -> str:
+        several = f" (published: {self.least:.2f} to {self.most:.2f} GiB)" if self.most > self.least else ""
+        return f"CUDA total, {self.where}{several}"
+
+
+CUDA_TOTALS = {
+    "rtx3060": CudaTotal(11.63, 11.75, "vllm-project/vllm#27934"),
+    "rtx3080": CudaTotal(9.78, 9.78, "zai-org/CogVideo#34"),
+    "rtx3090": CudaTotal(23.56, 23.70, "wtdcode/vllm-backport#34"),
+    "rtx4090": CudaTotal(23.49, 23.68, "Sautenich/UAV-VLA#7"),
+    "rtx5080": CudaTotal(15.48, 15.48, "vllm-project/vllm#14452"),
+    "rtx5090": CudaTotal(31.36, 31.37, "TrajectoryCrafter/TrajectoryCrafter#20"),
+    "rtx-a4000": CudaTotal(15.61, 15.61, "DengKaiCQ/VGGT-Long#6"),
+    "rtx-a6000": CudaTotal(47.53, 47.54, "ultralytics/ultralytics#19084"),
+    "rtx-pro-6000": CudaTotal(94.97, 94.97, "antirez/ds4#431"),
+    "t4": CudaTotal(14.56, 14.75, "Zheng-Chong/CatVTON#133"),
+    "v100-16gb": CudaTotal(15.77, 15.78, "nomic-ai/gpt4all#544"),
+    "v100-32gb": CudaTotal(31.74, 31.75, "liucongg/ChatGLM-Finetuning#73"),
+    "l4": CudaTotal(21.96, 21.96, "rhymes-ai/Aria#24"),
+    "a10": CudaTotal(21.99, 21.99, "zai-org/CogVLM#236"),
+    "l40s": CudaTotal(44.42, 44.53, "stepfun-ai/Step-Video-T2V#8"),
+    "a100-40gb": CudaTotal(39.39, 39.56, "philschmid/llm-sagemaker-sample#25"),
+    "a100-80gb": CudaTotal(79.14, 79.35, "lianqi1008/Control-GIC#6"),
+    "h100": CudaTotal(79.11, 79.21, "vllm-project/vllm#27508"),
+    "h200": CudaTotal(139.81, 139.81, "sungwon-chae/arxiv_confi, etu_logging.md"),
+    "b200": CudaTotal(178.36, 178.36, "PrimeIntellect-ai/prime-rl, benchmarks/results/BENCHMARKS.md"),
+}
+"""By the name of the card. Of the others none was found."""
+
+
 def _nvidia(
     name: str,
     title: str,
@@ -121,25 +161,23 @@ def _nvidia(
     speed: tuple[float, float | None, float, float | None, float],
     source: str,
     *,
-    cuda: tuple[float, str] | None = None,
-    most: float | None = None,
     ecc: str = "",
 ) -> Device:
     """A card whose driver's total was read off published nvidia-smi outputs (drivers 515 to 610).
 
     Args:
         speed: bandwidth in GB/s, then the peaks in TFLOP/s: bf16, fp16, tf32, fp32.
-        cuda: the smallest total of CUDA's in GiB, and who published it.
-        most: the largest that was published, where there are several.
     """
+    total = CUDA_TOTALS.get(name)
     bandwidth, *peaks = speed
     bf16, fp16, tf32, fp32 = (None if peak is None else round(peak * 10**12) for peak in peaks)
     return Device(
         name=name,
         title=title,
-        memory_bytes=round(cuda[0] * GIB) if cuda else mebibytes * MIB,
-        source=_source(cuda, most) + (f", ECC {ecc}" if ecc else ""),
-        cuda_total_known=cuda is not None,
+        memory_bytes=round(total.least * GIB) if total else mebibytes * MIB,
+        source=(str(total) if total else "driver: nvidia-smi total, CUDA's is unknown")
+        + (f", ECC {ecc}" if ecc else ""),
+        cuda_total_known=total is not None,
         driver_bytes=mebibytes * MIB,
         bytes_per_second=round(bandwidth * 10**9),
         bf16_flops=bf16,
@@ -150,12 +188,6 @@ def _nvidia(
     )
 
 
-def _source(cuda: tuple[float, str] | None, most: float | None) -> str:
-    if cuda is None:
-        return "driver: nvidia-smi total, CUDA's is unknown"
-    return f"CUDA total, {cuda[1]}" + (f" (published: {cuda[0]:.2f} to {most:.2f} GiB)" if most else "")
-
-
 _AMPERE = "NVIDIA Ampere GA102 whitepaper"
 _ADA = "NVIDIA Ada whitepaper, rate per SM and clock, at boost clock"
 _GA10X = "NVIDIA Ampere GA102 whitepaper, rate per SM and clock, at boost clock"
@@ -163,186 +195,36 @@ _BLACKWELL = "NVIDIA RTX Blackwell whitepaper, rate per SM and clock, at boost c
 _SHEET = "NVIDIA data sheet of the card"
 
 DEVICES = (
-    _nvidia(
-        "rtx3060",
-        "GeForce RTX 3060 12GB",
-        12288,
-        (360, 25.5, 25.5, 12.7, 12.7),
-        _GA10X,
-        cuda=(11.63, "vllm-project/vllm#27934"),
-        most=11.75,
-    ),
-    _nvidia(
-        "rtx3080",
-        "GeForce RTX 3080 10GB",
-        10240,
-        (760, 59.5, 59.5, 29.8, 29.8),
-        _AMPERE,
-        cuda=(9.78, "zai-org/CogVideo#34"),
-    ),
-    _nvidia(
-        "rtx3090",
-        "GeForce RTX 3090",
-        24576,
-        (936, 71.2, 71.2, 35.6, 35.6),
-        _AMPERE,
-        cuda=(23.56, "wtdcode/vllm-backport#34"),
-        most=23.7,
-    ),
+    _nvidia("rtx3060", "GeForce RTX 3060 12GB", 12288, (360, 25.5, 25.5, 12.7, 12.7), _GA10X),
+    _nvidia("rtx3080", "GeForce RTX 3080 10GB", 10240, (760, 59.5, 59.5, 29.8, 29.8), _AMPERE),
+    _nvidia("rtx3090", "GeForce RTX 3090", 24576, (936, 71.2, 71.2, 35.6, 35.6), _AMPERE),
     _nvidia("rtx4060ti-16gb", "GeForce RTX 4060 Ti 16GB", 16380, (288, 44.1, 44.1, 22.1, 22.1), _ADA),
     _nvidia("rtx4070", "GeForce RTX 4070", 12282, (504, 58.3, 58.3, 29.1, 29.1), _ADA),
     _nvidia("rtx4070ti-super", "GeForce RTX 4070 Ti SUPER", 16376, (672, 88.2, 88.2, 44.1, 44.1), _ADA),
     _nvidia("rtx4080", "GeForce RTX 4080", 16376, (717, 97.5, 97.5, 48.7, 48.7), _ADA),
-    _nvidia(
-        "rtx4090",
-        "GeForce RTX 4090",
-        24564,
-        (1008, 165.2, 165.2, 82.6, 82.6),
-        _ADA,
-        cuda=(23.49, "Sautenich/UAV-VLA#7"),
-        most=23.68,
-    ),
+    _nvidia("rtx4090", "GeForce RTX 4090", 24564, (1008, 165.2, 165.2, 82.6, 82.6), _ADA),
     _nvidia("rtx5070ti", "GeForce RTX 5070 Ti", 16303, (896, 87.9, 87.9, 43.9, 43.9), _BLACKWELL),
-    _nvidia(
-        "rtx5080",
-        "GeForce RTX 5080",
-        16303,
-        (960, 112.6, 112.6, 56.3, 56.3),
-        _BLACKWELL,
-        cuda=(15.48, "vllm-project/vllm#14452"),
-    ),
-    _nvidia(
-        "rtx5090",
-        "GeForce RTX 5090",
-        32607,
-        (1792, 209.5, 209.5, 104.8, 104.8),
-        _BLACKWELL,
-        cuda=(31.36, "TrajectoryCrafter/TrajectoryCrafter#20"),
-        most=31.37,
-    ),
-    _nvidia(
-        "rtx-a4000",
-        "RTX A4000",
-        16376,
-        (448, 76.7, 76.7, 38.3, 19.2),
-        _SHEET,
-        cuda=(15.61, "DengKaiCQ/VGGT-Long#6"),
-        ecc="off",
-    ),
+    _nvidia("rtx5080", "GeForce RTX 5080", 16303, (960, 112.6, 112.6, 56.3, 56.3), _BLACKWELL),
+    _nvidia("rtx5090", "GeForce RTX 5090", 32607, (1792, 209.5, 209.5, 104.8, 104.8), _BLACKWELL),
+    _nvidia("rtx-a4000", "RTX A4000", 16376, (448, 76.7, 76.7, 38.3, 19.2), _SHEET, ecc="off"),
     _nvidia("rtx-a5000", "RTX A5000", 24564, (768, 111.1, 111.1, 55.6, 27.8), _SHEET, ecc="off"),
-    _nvidia(
-        "rtx-a6000",
-        "RTX A6000",
-        49140,
-        (768, 154.8, 154.8, 77.4, 38.7),
-        _SHEET,
-        cuda=(47.53, "ultralytics/ultralytics#19084"),
-        most=47.54,
-        ecc="off",
-    ),
+    _nvidia("rtx-a6000", "RTX A6000", 49140, (768, 154.8, 154.8, 77.4, 38.7), _SHEET, ecc="off"),
     _nvidia("rtx6000-ada", "RTX 6000 Ada Generation", 49140, (960, 364.2, 364.2, 182.1, 91.1), _SHEET, ecc="off"),
-    _nvidia(
-        "rtx-pro-6000",
-        "RTX PRO 6000 Blackwell",
-        97887,
-        (1792, 503.8, 503.8, 251.9, 126.0),
-        _BLACKWELL,
-        cuda=(94.97, "antirez/ds4#431"),
-        ecc="off",
-    ),
-    _nvidia(
-        "t4",
-        "Tesla T4",
-        15360,
-        (320, None, 65.1, None, 8.1),
-        _SHEET,
-        cuda=(14.56, "Zheng-Chong/CatVTON#133"),
-        most=14.75,
-        ecc="on",
-    ),
-    _nvidia(
-        "v100-16gb",
-        "Tesla V100 16GB",
-        16384,
-        (900, None, 125.3, None, 15.7),
-        _SHEET,
-        cuda=(15.77, "nomic-ai/gpt4all#544"),
-        most=15.78,
-        ecc="on",
-    ),
-    _nvidia(
-        "v100-32gb",
-        "Tesla V100 32GB",
-        32768,
-        (900, None, 125.3, None, 15.7),
-        _SHEET,
-        cuda=(31.74, "liucongg/ChatGLM-Finetuning#73"),
-        most=31.75,
-        ecc="on",
-    ),
-    _nvidia("l4", "L4", 23034, (300, 121, 121, 60.5, 30.3), _SHEET, cuda=(21.96, "rhymes-ai/Aria#24"), ecc="on"),
-    _nvidia("a10", "A10", 23028, (600, 125, 125, 62.5, 31.2), _SHEET, cuda=(21.99, "zai-org/CogVLM#236"), ecc="on"),
+    _nvidia("rtx-pro-6000", "RTX PRO 6000 Blackwell", 97887, (1792, 503.8, 503.8, 251.9, 126.0), _BLACKWELL, ecc="off"),
+    _nvidia("t4", "Tesla T4", 15360, (320, None, 65.1, None, 8.1), _SHEET, ecc="on"),
+    _nvidia("v100-16gb", "Tesla V100 16GB", 16384, (900, None, 125.3, None, 15.7), _SHEET, ecc="on"),
+    _nvidia("v100-32gb", "Tesla V100 32GB", 32768, (900, None, 125.3, None, 15.7), _SHEET, ecc="on"),
+    _nvidia("l4", "L4", 23034, (300, 121, 121, 60.5, 30.3), _SHEET, ecc="on"),
+    _nvidia("a10", "A10", 23028, (600, 125, 125, 62.5, 31.2), _SHEET, ecc="on"),
     _nvidia("a10g", "A10G", 23028, (600, 70, 70, 35, 35), _SHEET, ecc="on"),
-    _nvidia(
-        "l40s",
-        "L40S",
-        46068,
-        (864, 362.1, 362.1, 183, 91.6),
-        _SHEET,
-        cuda=(44.42, "stepfun-ai/Step-Video-T2V#8"),
-        most=44.53,
-        ecc="on",
-    ),
+    _nvidia("l40s", "L40S", 46068, (864, 362.1, 362.1, 183, 91.6), _SHEET, ecc="on"),
     _nvidia("a40", "A40", 46068, (696, 149.7, 149.7, 74.8, 37.4), _SHEET, ecc="on"),
-    _nvidia(
-        "a100-40gb",
-        "A100 40GB",
-        40960,
-        (1555, 312, 312, 156, 19.5),
-        _SHEET,
-        cuda=(39.39, "philschmid/llm-sagemaker-sample#25"),
-        most=39.56,
-        ecc="on",
-    ),
-    _nvidia(
-        "a100-80gb",
-        "A100 80GB",
-        81920,
-        (2039, 312, 312, 156, 19.5),
-        _SHEET,
-        cuda=(79.14, "lianqi1008/Control-GIC#6"),
-        most=79.35,
-        ecc="on",
-    ),
+    _nvidia("a100-40gb", "A100 40GB", 40960, (1555, 312, 312, 156, 19.5), _SHEET, ecc="on"),
+    _nvidia("a100-80gb", "A100 80GB", 81920, (2039, 312, 312, 156, 19.5), _SHEET, ecc="on"),
     _nvidia("h20", "H20", 97871, (4000, 148, 148, 74, 44), _SHEET, ecc="on"),
-    _nvidia(
-        "h100",
-        "H100 80GB",
-        81559,
-        (3350, 989.4, 989.4, 494.7, 66.9),
-        _SHEET + " (SXM)",
-        cuda=(79.11, "vllm-project/vllm#27508"),
-        most=79.21,
-        ecc="on",
-    ),
-    _nvidia(
-        "h200",
-        "H200",
-        143771,
-        (4800, 989.4, 989.4, 494.7, 66.9),
-        _SHEET + " (SXM)",
-        cuda=(139.81, "sungwon-chae/arxiv_confi, etu_logging.md"),
-        ecc="on",
-    ),
-    _nvidia(
-        "b200",
-        "B200",
-        183359,
-        (8000, 2250, 2250, 1125, 75),
-        _SHEET + " (HGX)",
-        cuda=(178.36, "PrimeIntellect-ai/prime-rl, benchmarks/results/BENCHMARKS.md"),
-        ecc="on",
-    ),
+    _nvidia("h100", "H100 80GB", 81559, (3350, 989.4, 989.4, 494.7, 66.9), _SHEET + " (SXM)", ecc="on"),
+    _nvidia("h200", "H200", 143771, (4800, 989.4, 989.4, 494.7, 66.9), _SHEET + " (SXM)", ecc="on"),
+    _nvidia("b200", "B200", 183359, (8000, 2250, 2250, 1125, 75), _SHEET + " (HGX)", ecc="on"),
     Device(
         name="mi250x-gcd",
         title="Instinct MI250X (one GCD)",

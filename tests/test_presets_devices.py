@@ -9,7 +9,7 @@ import pytest
 from diymodel.config import DIYConfig
 from solver.commands import card_and_budget, explain_answer, memory_answer
 from solver.counts import count
-from solver.devices import DEVICES, LESS_THAN_THE_DRIVER, Device, device, recognise
+from solver.devices import CUDA_TOTALS, DEVICES, LESS_THAN_THE_DRIVER, Device, device, recognise
 from solver.errors import DeviceError, InputFileError
 from solver.presets import PRESETS, Preset, preset
 from solver.query import Query
@@ -84,6 +84,7 @@ def test_a_card_says_who_published_what_cuda_offers_or_that_it_is_not_known(card
 
 def test_how_much_less_than_the_driver_cuda_offers() -> None:
     known = [card for card in DEVICES if card.cuda_total_known]
+    assert {card.name for card in known} == set(CUDA_TOTALS)
     less = [100 * (1 - card.memory_bytes / card.driver_bytes) for card in known if card.driver_bytes]
     assert (round(min(less), 1), round(max(less), 1)) == LESS_THAN_THE_DRIVER
 
