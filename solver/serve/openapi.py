@@ -215,6 +215,7 @@ _MEMORY = {
     "verdict": {"enum": ["fits", "uncertain", "does not fit", None]},
     "max_micro_batch": _or_null(INT),
     "remedies": _list(_object({"change": TEXT, "peak_bytes": INT, "fits": _or_null(FLAG)})),
+    "note": TEXT,
 }
 
 SCHEMAS: Schema = {
