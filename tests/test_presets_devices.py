@@ -14,6 +14,7 @@ from solver.errors import DeviceError, InputFileError
 from solver.presets import PRESETS, Preset, preset
 from solver.query import Query
 from solver.report import render
+from solver.report.answers import DevicesAnswer
 from solver.search import solve
 
 
@@ -80,6 +81,15 @@ def test_a_card_says_who_published_what_cuda_offers_or_that_it_is_not_known(card
         assert "is unknown" in card.source
         assert card.memory_bytes == card.driver_bytes
         assert "is not known" in card.caveat
+
+
+def test_the_list_of_cards_says_of_which_cudas_total_is_known() -> None:
+    lines = {line.split()[0]: line for line in render(DevicesAnswer(DEVICES), "table").splitlines() if line}
+    for card in DEVICES:
+        assert ("CUDA total;" in lines[card.name], "is unknown" in lines[card.name]) == (
+            card.cuda_total_known, not card.cuda_total_known,
+        )  # fmt: skip
+        assert card.source in render(DevicesAnswer((card,)), "json")
 
 
 def test_how_much_less_than_the_driver_cuda_offers() -> None:

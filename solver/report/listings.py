@@ -212,12 +212,14 @@ def _devices(answer: DevicesAnswer) -> Page:
                 UNKNOWN if peak is None else f"{peak / 1e12:,.1f}"
                 for peak in (card.bf16_flops, card.fp16_flops, card.tf32_flops, card.fp32_flops)
             ),
-            f"{card.source}; {card.speed_source}",
+            f"{'CUDA total' if card.cuda_total_known else card.source}; {card.speed_source}",
         ]
         for card in answer.devices
     ]
     return [
         filled_grid("", columns, rows),
+        "Memory is what CUDA offers, a CUDA total, where that was published (by whom: --format json or csv), else the "
+        "driver's total, which is a little more.",
         "Peaks are dense and with sums in float32. "
         f"{UNKNOWN}: not known, or the card has no such arithmetic; no time is estimated with it.",
         "Give a name as --gpu, auto for the card that is here, or any other size as --vram.",
