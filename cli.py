@@ -479,10 +479,10 @@ def memory(
     \b
     Example: diysolve memory smollm2-135m --gpu rtx3060 --micro-batch 8 --seq 2048
     """
-    from solver.commands import budget_bytes, memory_answer
+    from solver.commands import card_and_budget, memory_answer
 
-    budget = budget_bytes(vram, gpu, _card)
-    answer = memory_answer(source, _load(source, rank, quiet), words, budget)
+    card, budget = card_and_budget(vram, gpu, _card)
+    answer = memory_answer(source, _load(source, rank, quiet), words, budget, card)
     _emit(answer, form, output, quiet)
     return UNSATISFIED if answer.report.verdict == "does not fit" else OK
 

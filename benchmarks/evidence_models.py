@@ -8,6 +8,7 @@ What decides the memory is kept, operator by operator; all else (initial values,
 | BookGPT | GPT-2 of "Build a Large Language Model (From Scratch)" | github.com/rasbt/LLMs-from-scratch, ch05/10 |
 | HubGPT2 | transformers' GPT-2 | github.com/huggingface/transformers, models/gpt2 |
 | HubQwen3 | transformers' Qwen3, its cache grown by concatenation | github.com/huggingface/transformers, models/qwen3 |
+| HubLlama | transformers' Llama, the same without norms of queries and keys | the same, models/llama |
 | HeadAndLoss | a head and its cross-entropy, alone | github.com/linkedin/Liger-Kernel, benchmark/scripts |
 
 Shapes: B batch, T tokens, S tokens attended to, C width, H heads, K kv heads, D head width, V vocabulary.
@@ -379,8 +380,10 @@ KeysAndValues = tuple[Tensor, Tensor]
 """Of one layer, (B, K, S, D) each."""
 
 
-class HubQwen3Block(nn.Module):
-    def __init__(self, shape: Shape) -> None:
+class HubDecoderBlock(nn.Module):
+    """Args: norms_heads: whether queries and keys are normed, as in Qwen3."""
+
+    def __init__(self, shape: Shape, *, norms_heads: bool) -> None:
         super().__init__()
         width, head, inner = shape.hidden_size, shape.head_width, shape.intermediate_size
         self.head = head
@@ -388,7 +391,7 @@ class HubQwen3Block(nn.Module):
         self.q = nn.Linear(width, shape.num_heads * head, bias=False)
         self.k, self.v = (nn.Linear(width, shape.kv_heads * head, bias=False) for _ in range(2))
         self.o = nn.Linear(shape.num_heads * head, width, bias=False)
-        self.q_norm, self.k_norm = HubRMSNorm(head), HubRMSNorm(head)
+        self.q_norm, self.k_norm = (HubRMSNorm(head) if norms_heads else nn.Identity() for _ in range(2))
         self.gate, self.up = (nn.Linear(width, inner, bias=False) for _ in range(2))
         self.down = nn.Linear(inner, width, bias=False)
 
@@ -418,22 +421,38 @@ def rotate_halves(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     return x * cos[:, None] + torch.cat((-second, first), dim=-1) * sin[:, None]
 
 
-class HubQwen3(nn.Module):
-    """Qwen3 with a tied head: int (B, T) and a cache -> logits of the last token, (B, 1, V)."""
+class HubDecoder(nn.Module):
+    """int (B, T) and a cache -> logits of the last token, (B, 1, V)."""
 
-    def __init__(self, shape: Shape) -> None:
+    def __init__(self, shape: Shape, *, norms_heads: bool, tied: bool) -> None:
         super().__init__()
         self.embedding = nn.Embedding(shape.vocab_size, shape.hidden_size)
-        self.layers = nn.ModuleList(HubQwen3Block(shape) for _ in range(shape.num_layers))
+        self.layers = nn.ModuleList(HubDecoderBlock(shape, norms_heads=norms_heads) for _ in range(shape.num_layers))
         self.norm = HubRMSNorm(shape.hidden_size)
+        self.lm_head = self.embedding if tied else nn.Linear(shape.hidden_size, shape.vocab_size, bias=False)
         self.head = shape.head_width
 
     def forward(self, tokens: Tensor, cache: list[KeysAndValues]) -> Tensor:
-        x = self.embedding(tokens)
+        x = embedded = self.embedding(tokens)  # transformers holds the embedded tokens until the last layer is done
         cos, sin = (x.new_empty(*tokens.shape, self.head) for _ in range(2))
         for index, layer in enumerate(self.layers):
             x = layer(x, cos, sin, cache, index)
-        return F.linear(self.norm(x)[:, -1:], self.embedding.weight)
+        del embedded
+        return F.linear(self.norm(x)[:, -1:], self.lm_head.weight)
+
+
+class HubQwen3(HubDecoder):
+    """Qwen3 with a tied head."""
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__(shape, norms_heads=True, tied=True)
+
+
+class HubLlama(HubDecoder):
+    """Llama 3.1 with a head of its own."""
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__(shape, norms_heads=False, tied=False)
 
 
 # Liger-Kernel's references

@@ -22,6 +22,7 @@ from benchmarks.evidence_models import (
     CourseLM,
     HeadAndLoss,
     HubGPT2,
+    HubLlama,
     HubQwen3,
     KeysAndValues,
     Shape,
@@ -67,6 +68,14 @@ SHAPES = {
     "qwen3-0.6b": _qwen3(1024, 28, 16, 3072),
     "qwen3-1.7b": _qwen3(2048, 28, 16, 6144),
     "qwen3-4b": _qwen3(2560, 36, 32, 9728),
+    "llama-3.1-8b": Shape(
+        vocab_size=128_256,
+        hidden_size=4096,
+        num_layers=32,
+        num_heads=32,
+        num_kv_heads=8,
+        intermediate_size=14_336,
+    ),
 }
 
 GPT2_CONTEXT = 1024
@@ -108,8 +117,9 @@ class Measurement:
     source: str
     run: Run
     gpu: str
-    metric: Literal["allocated", "reserved", "resident", "oom"]
-    """max_memory_allocated, max_memory_reserved, what is alive at the end, or what a card that ran out of it holds."""
+    metric: Literal["allocated", "reserved", "resident", "oom", "prefill"]
+    """max_memory_allocated, max_memory_reserved, what is alive at the end, what a card that ran out of it holds, or
+    max_memory_allocated of taking in a prompt, read off a plot."""
     bytes: int
     note: str
 
@@ -247,6 +257,8 @@ def _model(run: Run) -> nn.Module:
             return HubGPT2(shape, GPT2_CONTEXT)
         if run.model.startswith("qwen3"):
             return HubQwen3(shape)
+        if run.model.startswith("llama"):
+            return HubLlama(shape)
         return CourseLM(shape, run.seq_len, run.segment)
 
 
@@ -334,6 +346,15 @@ def _generate(run: Run) -> _Watch:
     return watch
 
 
+def _prefill(run: Run) -> _Watch:
+    module = _model(run).eval()
+    watch = _Watch(*module.parameters(), *module.buffers())
+    with watch, torch.no_grad():
+        module(_ids(run), [])
+        watch.end("prefill")
+    return watch
+
+
 def _tokens(run: Run, count: int) -> Tensor:
     return torch.zeros(run.micro_batch, count, dtype=torch.int64)
 
@@ -375,5 +396,6 @@ MODES: dict[str, Callable[[Run], _Watch]] = {
     "forward": lambda run: _forward(run, gradients=False),
     "forward, graph kept": lambda run: _forward(run, gradients=True),
     "generate": _generate,
+    "prefill": _prefill,
     "component": _component,
 }

@@ -40,6 +40,7 @@ GROUPS = {
     "rasbt": "LLMs-from-scratch GPT-2, A100",
     "optimum": "transformers GPT-2, ROCm",
     "liger": "cross-entropy alone, A100",
+    "kvpress": "transformers Llama-3.1-8B, prompts, A100",
 }
 """First word of a row's id -> who measured what."""
 
@@ -98,7 +99,7 @@ def compare(measured: Measurement) -> Comparison:
         measured=measured,
         tensors=tensors,
         allocated=allocated + peak.workspaces * measured.workspace_bytes,
-        replayed=peak.allocated if measured.metric == "allocated" else peak.reserved,
+        replayed=peak.allocated if measured.metric in ("allocated", "prefill") else peak.reserved,
     )
 
 

@@ -30,11 +30,23 @@ FOR_A_SEARCH = ("target", *OPTIONS.values(), "untied")
 """The words of explain that a config of one's own leaves no room for."""
 
 
-def budget_bytes(vram: str | None, gpu: str | None, find: Find = device) -> int | None:
-    """The budget of the words `vram` and `gpu`. Raises RequestError for both at once, or what is neither."""
+def card_and_budget(vram: str | None, gpu: str | None, find: Find = device) -> tuple[Device | None, int | None]:
+    """The card of the word `gpu`, if it is given, and the budget, of the card or of the word `vram`.
+
+    Raises:
+        RequestError: both at once, or what is neither.
+    """
     if vram is not None and gpu is not None:
         raise QueryError("gpu", gpu, "give it or vram, not both")
-    return parse_bytes(vram, "vram") if vram is not None else None if gpu is None else find(gpu).memory_bytes
+    if gpu is not None:
+        card = find(gpu)
+        return card, card.memory_bytes
+    return None, None if vram is None else parse_bytes(vram, "vram")
+
+
+def budget_bytes(vram: str | None, gpu: str | None, find: Find = device) -> int | None:
+    """The budget of the words `vram` and `gpu`. Raises RequestError for both at once, or what is neither."""
+    return card_and_budget(vram, gpu, find)[1]
 
 
 def recipe_for(config: DIYConfig, words: dict[str, Any], budget: int | None, *, plans: bool = False) -> Recipe:
@@ -65,12 +77,14 @@ def counted(source: str, load: Callable[[], Architecture]) -> Counted:
     return Counted(source=source, model_type=known.model_type, params=params, active=active)
 
 
-def memory_answer(source: str, config: DIYConfig, words: dict[str, Any], budget: int | None) -> MemoryAnswer:
-    """The memory of a config under the recipe that the words ask for."""
+def memory_answer(
+    source: str, config: DIYConfig, words: dict[str, Any], budget: int | None, card: Device | None = None
+) -> MemoryAnswer:
+    """The memory of a config under the recipe that the words ask for; `card` is whose budget it is."""
     report = memory.report(config, recipe_for(config, words, budget), budget)
     if budget is None:
         report = replace(report, remedies=memory.savings(config, report.recipe))
-    return MemoryAnswer(source=source, config=config, report=report)
+    return MemoryAnswer(source=source, config=config, report=report, device=card)
 
 
 def rank_answer(
@@ -115,10 +129,7 @@ def card_of_file(load: Callable[[], tuple[str, DIYConfig]], words: dict[str, Any
     """The card of a config, under the words of a recipe, a budget and a training."""
     words = {word: value for word, value in words.items() if value is not None}
     vram, gpu = words.pop("vram", None), words.pop("gpu", None)
-    if vram is not None and gpu is not None:
-        raise QueryError("gpu", gpu, "give it or vram, not both")
-    card = None if gpu is None else find(gpu)
-    budget = card.memory_bytes if card else budget_bytes(vram, None)
+    card, budget = card_and_budget(vram, gpu, find)
     training = {word: words.pop(word, None) for word in TRAINING}
     measured, price = training.pop("tokens_per_second"), training["price"]
     source, config = load()

@@ -1,8 +1,9 @@
 """The cards that are known by name: how many bytes each one has, and how fast it computes and reads at best.
 
-`memory_bytes` is what the driver reports as the card's total, where such a report was seen (`nvidia-smi`, `rocm-smi`),
-because that is what a process competes for: a card sold as 24 GB reports 24,564 MiB. With ECC on, some cards report
-less; the rows below say which figure they are.
+`memory_bytes` is what CUDA offers of the card in all (`total_memory`, the "total capacity" of torch's message when it
+is out of memory), where that was published: a card sold as 24 GB, of which nvidia-smi shows 24,564 MiB, offers 23.49 to
+23.68 GiB, by driver. Of several the smallest is taken, but none from Windows, WSL, MIG or a virtual GPU. Where none was
+found it is the driver's total (`nvidia-smi`, `rocm-smi`), and the row says so. With ECC on, some cards report less.
 
 Peaks are the vendor's, dense (without structured sparsity) and at boost clock, in 16 bits with sums in float32, which
 is what training takes: GeForce cards and the A10G do that at half the rate of the larger number that is often quoted.
@@ -20,7 +21,7 @@ from typing import Any
 from solver.errors import DeviceError
 from solver.recipe import Precision
 
-MIB = 2**20
+MIB, GIB = 2**20, 2**30
 
 MOST_SIZES = 3
 """Most cards that a message about an incomplete name lists."""
@@ -34,6 +35,10 @@ DTYPES: dict[Precision, str] = {
 """What matrix products are computed in under each precision."""
 
 
+LESS_THAN_THE_DRIVER = (0.4, 3.1)
+"""By how many percent CUDA's total is below the driver's, over the cards below of which both are known."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Device:
     """One card."""
@@ -43,8 +48,13 @@ class Device:
     title: str
     """The vendor's name."""
     memory_bytes: int
+    """What budgets take: what CUDA offers, or where that is not known the driver's total."""
     source: str
     """Where `memory_bytes` comes from."""
+    cuda_total_known: bool = True
+    """Whether it is what CUDA offers."""
+    driver_bytes: int | None = None
+    """The total that nvidia-smi or rocm-smi shows, ECC as in `source`."""
     bytes_per_second: int | None = None
     """Bandwidth of its memory."""
     bf16_flops: int | None = None
@@ -55,6 +65,17 @@ class Device:
     """Plain float32, without tensor cores."""
     speed_source: str | None = None
     """Where bandwidth and peaks come from."""
+
+    @property
+    def caveat(self) -> str:
+        """What to keep in mind about a budget of this card; empty where there is nothing."""
+        if self.cuda_total_known:
+            return ""
+        low, high = LESS_THAN_THE_DRIVER
+        return (
+            f"Of {self.title} the driver's total is taken: what CUDA offers of it is not known, of other cards it is "
+            f"{low:g} to {high:g} % less."
+        )
 
     def peak_flops(self, precision: Precision) -> int:
         """The peak of the matrix products of a precision, in FLOPs per second.
@@ -93,6 +114,46 @@ class Device:
         return asdict(self)
 
 
+@dataclass(frozen=True, slots=True)
+class CudaTotal:
+    """What CUDA offers of a card in all, as published."""
+
+    least: float
+    """GiB; the next likewise."""
+    most: float
+    where: str
+    """The thread or file that has the least."""
+
+    def __str__(self) -> str:
+        several = f" (published: {self.least:.2f} to {self.most:.2f} GiB)" if self.most > self.least else ""
+        return f"CUDA total, {self.where}{several}"
+
+
+CUDA_TOTALS = {
+    "rtx3060": CudaTotal(11.63, 11.75, "vllm-project/vllm#27934"),
+    "rtx3080": CudaTotal(9.78, 9.78, "zai-org/CogVideo#34"),
+    "rtx3090": CudaTotal(23.56, 23.70, "wtdcode/vllm-backport#34"),
+    "rtx4090": CudaTotal(23.49, 23.68, "Sautenich/UAV-VLA#7"),
+    "rtx5080": CudaTotal(15.48, 15.48, "vllm-project/vllm#14452"),
+    "rtx5090": CudaTotal(31.36, 31.37, "TrajectoryCrafter/TrajectoryCrafter#20"),
+    "rtx-a4000": CudaTotal(15.61, 15.61, "DengKaiCQ/VGGT-Long#6"),
+    "rtx-a6000": CudaTotal(47.53, 47.54, "ultralytics/ultralytics#19084"),
+    "rtx-pro-6000": CudaTotal(94.97, 94.97, "antirez/ds4#431"),
+    "t4": CudaTotal(14.56, 14.75, "Zheng-Chong/CatVTON#133"),
+    "v100-16gb": CudaTotal(15.77, 15.78, "nomic-ai/gpt4all#544"),
+    "v100-32gb": CudaTotal(31.74, 31.75, "liucongg/ChatGLM-Finetuning#73"),
+    "l4": CudaTotal(21.96, 21.96, "rhymes-ai/Aria#24"),
+    "a10": CudaTotal(21.99, 21.99, "zai-org/CogVLM#236"),
+    "l40s": CudaTotal(44.42, 44.53, "stepfun-ai/Step-Video-T2V#8"),
+    "a100-40gb": CudaTotal(39.39, 39.56, "philschmid/llm-sagemaker-sample#25"),
+    "a100-80gb": CudaTotal(79.14, 79.35, "lianqi1008/Control-GIC#6"),
+    "h100": CudaTotal(79.11, 79.21, "vllm-project/vllm#27508"),
+    "h200": CudaTotal(139.81, 139.81, "sungwon-chae/arxiv_confi, etu_logging.md"),
+    "b200": CudaTotal(178.36, 178.36, "PrimeIntellect-ai/prime-rl, benchmarks/results/BENCHMARKS.md"),
+}
+"""By the name of the card. Of the others none was found."""
+
+
 def _nvidia(
     name: str,
     title: str,
@@ -102,18 +163,22 @@ def _nvidia(
     *,
     ecc: str = "",
 ) -> Device:
-    """A card whose total was read off published nvidia-smi outputs (drivers 515 to 610).
+    """A card whose driver's total was read off published nvidia-smi outputs (drivers 515 to 610).
 
     Args:
         speed: bandwidth in GB/s, then the peaks in TFLOP/s: bf16, fp16, tf32, fp32.
     """
+    total = CUDA_TOTALS.get(name)
     bandwidth, *peaks = speed
     bf16, fp16, tf32, fp32 = (None if peak is None else round(peak * 10**12) for peak in peaks)
     return Device(
         name=name,
         title=title,
-        memory_bytes=mebibytes * MIB,
-        source="driver: nvidia-smi total" + (f", ECC {ecc}" if ecc else ""),
+        memory_bytes=round(total.least * GIB) if total else mebibytes * MIB,
+        source=(str(total) if total else "driver: nvidia-smi total, CUDA's is unknown")
+        + (f", ECC {ecc}" if ecc else ""),
+        cuda_total_known=total is not None,
+        driver_bytes=mebibytes * MIB,
         bytes_per_second=round(bandwidth * 10**9),
         bf16_flops=bf16,
         fp16_flops=fp16,
@@ -164,7 +229,9 @@ DEVICES = (
         name="mi250x-gcd",
         title="Instinct MI250X (one GCD)",
         memory_bytes=68_702_699_520,
-        source="driver: rocm-smi VRAM total",
+        source="driver: rocm-smi VRAM total, HIP's is unknown",
+        cuda_total_known=False,
+        driver_bytes=68_702_699_520,
         bytes_per_second=1_638_400_000_000,
         bf16_flops=191_500_000_000_000,
         fp16_flops=191_500_000_000_000,
@@ -175,7 +242,9 @@ DEVICES = (
         name="mi300x",
         title="Instinct MI300X",
         memory_bytes=206_141_652_992,
-        source="driver: rocm-smi VRAM total",
+        source="driver: rocm-smi VRAM total, HIP's is unknown",
+        cuda_total_known=False,
+        driver_bytes=206_141_652_992,
         bytes_per_second=5_300_000_000_000,
         bf16_flops=1_307_400_000_000_000,
         fp16_flops=1_307_400_000_000_000,
@@ -187,7 +256,7 @@ DEVICES = (
 """Consumer, workstation and data-centre cards, each group in order of age."""
 
 SAME_SIZE = 0.1
-"""Two cards of one name and sizes nearer than this are the same: CUDA reports a few percent less than nvidia-smi."""
+"""Two cards of one name and sizes nearer than this are the same: drivers differ by a few percent."""
 
 _FORM_WORDS = re.compile(r"\b(sxm\d*|hbm\d\w*|(workstation|server) edition)\b", re.IGNORECASE)
 _VENDOR_WORDS = re.compile(r"\b(nvidia|geforce|tesla|amd|instinct)\b", re.IGNORECASE)
@@ -213,7 +282,13 @@ def recognise(driver_name: str, total_bytes: int) -> Device:
     for card in DEVICES:
         same_size = abs(total_bytes / card.memory_bytes - 1) < SAME_SIZE
         if same_size and (_plain(card.title).startswith(wanted) or wanted == _plain(card.name)):
-            return replace(card, memory_bytes=total_bytes, source="driver of this machine")
+            return replace(
+                card,
+                memory_bytes=total_bytes,
+                source="driver of this machine",
+                cuda_total_known=True,
+                driver_bytes=None,
+            )
     name = driver_name.lower().replace(" ", "-")
     return Device(name=name, title=driver_name, memory_bytes=total_bytes, source="driver of this machine")
 

@@ -368,6 +368,8 @@ class Solution:
         }
         if self.caution:
             values["caution"] = self.caution
+        if self.query.device and self.query.device.caveat:
+            values["budget_note"] = self.query.device.caveat
         if self.status is Status.INFEASIBLE:
             values["nearest"] = [miss.to_dict() for miss in self.nearest]
             values["largest_target_that_fits"] = self.largest_target_that_fits

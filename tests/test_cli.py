@@ -21,6 +21,7 @@ from click.testing import CliRunner, Result
 from cli import PREFERENCES, PROGRAMS, cli
 from diymodel.config import DIYConfig
 from solver import counts
+from solver.devices import device
 from solver.interop import to_huggingface
 from solver.interop.export import Program
 from solver.query import Prefer
@@ -227,7 +228,7 @@ def test_the_options_reach_the_query() -> None:
     )
     answer = json.loads(result.stdout)
     query = answer["query"]
-    assert query["vram_bytes"] == 24_564 * 2**20
+    assert query["vram_bytes"] == device("rtx4090").memory_bytes
     assert (query["tolerance"], query["top"], query["tokens_per_param"]) == (0.02, 3, 20.0)
     assert (query["num_layers"], query["hidden_size"], query["vocab_size"]) == ("4:12", [256, 384], [8192])
     assert query["tie_embeddings"] is False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +16,10 @@ from solver import Recipe, counts, memory
 from solver.errors import RecipeError
 from solver.memory import budget, tensors
 from solver.presets import find
+from solver.query import Query
+from solver.report.listings import memory_page
+from solver.search import solve
+from solver.solution import Status
 
 CONFIG = DIYConfig(hidden_size=1024, num_layers=29, num_heads=16, intermediate_size=4096, max_seq_len=2048)
 LARGE = Recipe(micro_batch=16)
@@ -64,7 +69,7 @@ def test_the_budget_is_compared_with_what_is_allocated() -> None:
     odd = replace(CONFIG, intermediate_size=2816)
     report = memory.report(odd, Recipe())
     assert report.allocated_bytes > 1.02 * report.peak_bytes
-    assert report.device_bytes == budget.device_bytes(report.allocated_bytes)
+    assert report.device_bytes == budget.device_bytes(report.allocated_bytes, Recipe())
 
 
 def test_totals_are_the_sums_of_the_parts() -> None:
@@ -79,19 +84,63 @@ def test_totals_are_the_sums_of_the_parts() -> None:
 
 def test_verdict_has_three_steps() -> None:
     peak = 10 * 10**9
-    needed = budget.device_bytes(peak)
+    needed = budget.device_bytes(peak, Recipe())
     assert needed > peak + budget.CUBLAS_WORKSPACE_BYTES + budget.CUDA_CONTEXT_BYTES
-    assert budget.verdict(peak, needed - 1) == "does not fit"
-    assert budget.verdict(peak, needed) == "uncertain"
-    assert budget.verdict(peak, needed + budget.reserve_bytes(peak) - 1) == "uncertain"
-    assert budget.verdict(peak, needed + budget.reserve_bytes(peak)) == "fits"
+    assert budget.verdict(peak, needed - 1, Recipe()) == "does not fit"
+    assert budget.verdict(peak, needed, Recipe()) == "uncertain"
+    assert budget.verdict(peak, needed + budget.reserve_bytes(peak) - 1, Recipe()) == "uncertain"
+    assert budget.verdict(peak, needed + budget.reserve_bytes(peak), Recipe()) == "fits"
 
 
 @given(st.integers(1, 10**13), st.integers(1, 10**12))
 def test_more_peak_never_fits_better(peak: int, more: int) -> None:
-    assert budget.device_bytes(peak + more) > budget.device_bytes(peak)
+    recipe = Recipe()
+    assert budget.device_bytes(peak + more, recipe) > budget.device_bytes(peak, recipe)
     order = ["fits", "uncertain", "does not fit"]
-    assert order.index(budget.verdict(peak, BUDGET)) <= order.index(budget.verdict(peak + more, BUDGET))
+    assert order.index(budget.verdict(peak, BUDGET, recipe)) <= order.index(budget.verdict(peak + more, BUDGET, recipe))
+
+
+@pytest.mark.parametrize(("gpus", "mebibytes"), [(1, 0), (2, 544), (3, 688), (8, 688)])
+def test_data_parallel_holds_what_nccl_takes(gpus: int, mebibytes: int) -> None:
+    """NVIDIA/nccl#964: 544 MiB for a group of two A100, 688 for more; in the report, the verdict and the inverse."""
+    alone, recipe = Recipe(), Recipe(gpus=gpus)
+    needed = budget.device_bytes(10**9, recipe)
+    assert needed - budget.device_bytes(10**9, alone) == mebibytes * 2**20
+    assert budget.largest_allocation(needed, recipe) == 10**9
+    assert (budget.verdict(10**9, needed, recipe), budget.verdict(10**9, needed - 1, recipe)) == (
+        "uncertain", "does not fit",
+    )  # fmt: skip
+    report = memory.report(CONFIG, recipe)
+    assert report.device_bytes == budget.device_bytes(report.allocated_bytes, recipe)
+
+
+def test_a_search_counts_nccl() -> None:
+    words: dict[str, Any] = {"target": "20M", "seq": 512, "gpus": 2, "top": 1}
+    best = solve(Query.parse(**words)).candidates[0]
+    assert best.memory is not None
+    assert best.memory.device_bytes == budget.device_bytes(best.memory.allocated_bytes, Recipe(gpus=2))
+    tight = Query.parse(**words, vram="100MB")
+    needed = min(miss.device_bytes or 0 for miss in solve(tight).nearest)
+    assert needed > 544 * 2**20
+    assert solve(replace(tight, vram_bytes=needed)).status is Status.SOLVED
+    assert solve(replace(tight, vram_bytes=needed - 1)).status is Status.INFEASIBLE
+
+
+def test_one_workspace_of_cublas_as_torch_2_15_has_it() -> None:
+    assert budget.fixed_bytes(Recipe()) == (32 + 512) * 2**20
+
+
+@pytest.mark.parametrize("profile", ["diy", "hf"])
+def test_serving_says_what_its_peak_is_held_against(profile: str) -> None:
+    served = memory.report(CONFIG, Recipe.parse(mode="infer", profile=profile))
+    assert "Qwen's own figures" in served.note
+    assert "are no peaks" in served.note
+    assert "within 0.5 %" in served.note
+    assert served.to_dict()["note"] == served.note
+    trained = memory.report(CONFIG, Recipe())
+    assert trained.to_dict()["note"] == trained.note == ""
+    pages = {mode: str(memory_page(report)) for mode, report in (("infer", served), ("train", trained))}
+    assert (served.note in pages["infer"], "no peaks" in pages["train"]) == (True, False)
 
 
 def test_a_config_that_fits_needs_no_remedy() -> None:

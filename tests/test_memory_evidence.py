@@ -42,6 +42,14 @@ def test_published_peaks_are_predicted(published: dict[str, Measurement], row: s
     assert -0.5 < found.error_replayed < 0.2
 
 
+def test_published_peaks_of_prompts_are_predicted(published: dict[str, Measurement]) -> None:
+    found = [compare(measured) for measured in published.values() if measured.metric == "prefill"]
+    assert len(found) == 5
+    for row in found:
+        assert -0.3 < row.error < row.error_allocated < 0.3
+        assert -0.3 < row.error_replayed < 0.3
+
+
 def test_the_table_names_its_sources(published: dict[str, Measurement]) -> None:
     assert len(published) == len(measurements())
     assert all(measured.source and measured.bytes > 0 for measured in published.values())

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from diymodel.config import DIYConfig
+from solver.commands import card_and_budget, explain_answer, memory_answer
 from solver.counts import count
-from solver.devices import DEVICES, device, recognise
+from solver.devices import CUDA_TOTALS, DEVICES, LESS_THAN_THE_DRIVER, Device, device, recognise
 from solver.errors import DeviceError, InputFileError
 from solver.presets import PRESETS, Preset, preset
+from solver.query import Query
+from solver.report import render
+from solver.report.answers import DevicesAnswer
+from solver.search import solve
 
 
 @pytest.mark.parametrize("known", PRESETS, ids=lambda known: known.name)
@@ -54,12 +61,63 @@ def test_a_title_states_the_size_that_the_driver_reports() -> None:
     for card in DEVICES:
         if card.title.endswith("GB"):
             stated = int(card.title.split()[-1][:-2]) * 2**30
-            assert card.memory_bytes == pytest.approx(stated, rel=0.03)
+            assert card.driver_bytes == pytest.approx(stated, rel=0.03)
 
 
-def test_what_the_driver_reports_of_an_rtx_4090_and_an_h100() -> None:
-    assert device("rtx4090").memory_bytes == 24_564 * 2**20
-    assert device("h100").memory_bytes == 81_559 * 2**20
+def test_what_cuda_and_the_driver_say_of_an_rtx_4090_and_an_h100() -> None:
+    for name, gibibytes, mebibytes in (("rtx4090", 23.49, 24_564), ("h100", 79.11, 81_559)):
+        card = device(name)
+        assert (card.memory_bytes, card.driver_bytes) == (round(gibibytes * 2**30), mebibytes * 2**20)
+
+
+@pytest.mark.parametrize("card", DEVICES, ids=lambda card: card.name)
+def test_a_card_says_who_published_what_cuda_offers_or_that_it_is_not_known(card: Device) -> None:
+    assert card.driver_bytes is not None
+    if card.cuda_total_known:
+        assert re.match(r"CUDA total, [\w.-]+/[\w.-]+(#\d+|, [\w./-]+)", card.source)
+        assert card.memory_bytes < card.driver_bytes
+        assert card.caveat == ""
+    else:
+        assert "is unknown" in card.source
+        assert card.memory_bytes == card.driver_bytes
+        assert "is not known" in card.caveat
+
+
+def test_the_list_of_cards_says_of_which_cudas_total_is_known() -> None:
+    lines = {line.split()[0]: line for line in render(DevicesAnswer(DEVICES), "table").splitlines() if line}
+    for card in DEVICES:
+        assert ("CUDA total;" in lines[card.name], "is unknown" in lines[card.name]) == (
+            card.cuda_total_known, not card.cuda_total_known,
+        )  # fmt: skip
+        assert card.source in render(DevicesAnswer((card,)), "json")
+
+
+def test_how_much_less_than_the_driver_cuda_offers() -> None:
+    known = [card for card in DEVICES if card.cuda_total_known]
+    assert {card.name for card in known} == set(CUDA_TOTALS)
+    less = [100 * (1 - card.memory_bytes / card.driver_bytes) for card in known if card.driver_bytes]
+    assert (round(min(less), 1), round(max(less), 1)) == LESS_THAN_THE_DRIVER
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_an_answer_says_where_cudas_total_is_not_known(known: bool) -> None:
+    name = "rtx4090" if known else "rtx4080"
+    caveat = device("rtx4080").caveat
+    config = preset("diy-3m").config
+    card, budget = card_and_budget(None, name)
+    memory = memory_answer("diy-3m", config, {}, budget, card)
+    solved = solve(Query.parse(target="3M", gpu=name, seq=128))
+    explained = explain_answer({"gpu": name}, load=lambda: ("diy-3m", config), rank=1)
+    for answer in (memory, solved, explained):
+        text = " ".join(render(answer, "markdown").split())
+        assert (caveat in text) != known
+    assert memory.to_dict()["device"]["cuda_total_known"] is known
+    assert ("budget_note" in solved.to_dict()) != known
+
+
+def test_a_budget_given_in_bytes_has_no_card() -> None:
+    assert card_and_budget("24GB", None) == (None, 24 * 10**9)
+    assert card_and_budget(None, None) == (None, None)
 
 
 @pytest.mark.parametrize(

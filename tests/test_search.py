@@ -96,7 +96,7 @@ def slope(name: str, params: int, tokens: int, step: float = 1e-4) -> float:
 def fits_by_hand(config: Any, query: Query) -> bool:
     if query.vram_bytes is None:
         return True
-    return memory.device_bytes(memory.allocated_bytes(config, query.recipe)) <= query.vram_bytes
+    return memory.device_bytes(memory.allocated_bytes(config, query.recipe), query.recipe) <= query.vram_bytes
 
 
 def best_totals(shapes: list[Any], query: Query) -> list[float]:
@@ -134,7 +134,9 @@ def check_what_comes_nearest(
     sizes = [brute_force.params(shape) for shape in everything if fits_by_hand(shape, query)]
     assert solution.largest_target_that_fits == max(sizes, default=None)
     if of_this_size:
-        needed = [memory.device_bytes(memory.allocated_bytes(shape, query.recipe)) for shape in of_this_size]
+        needed = [
+            memory.device_bytes(memory.allocated_bytes(shape, query.recipe), query.recipe) for shape in of_this_size
+        ]
         assert min(needed) in {miss.device_bytes for miss in solution.nearest}
 
 
@@ -289,7 +291,7 @@ def test_what_fits_is_counted_as_if_every_shape_were_looked_at(words: dict[str, 
     grid = lattice(query)
     rows = np.repeat(np.arange(len(grid.columns)), grid.widths)
     numbers = np.concatenate([np.arange(width) for width in grid.widths])
-    most_bytes = memory.largest_allocation(query.vram_bytes or 0)
+    most_bytes = memory.largest_allocation(query.vram_bytes or 0, query.recipe)
     deepest = memory.most_layers(grid.at(rows, numbers), query.recipe, most_bytes)
     fitting = np.searchsorted(grid.layers, deepest, side="right").sum()
     assert solve(query).stats.fitting == fitting > 1000
@@ -592,7 +594,7 @@ def test_runs_are_cut_where_they_are_told_to() -> None:
 def test_what_fits_of_a_band_is_what_fits_one_by_one(gigabytes: int) -> None:
     query = Query.parse(target="7B", tolerance="5%", vram=f"{gigabytes}GB", hidden="2048:4096:512")
     shapes = Band(lattice(query).in_band(*band(7_000_000_000, 0.05)))
-    needed = memory.device_bytes(memory.allocated_bytes(shapes.runs.listed(), query.recipe))
+    needed = memory.device_bytes(memory.allocated_bytes(shapes.runs.listed(), query.recipe), query.recipe)
     assert how_many_fit(shapes, query).sum() == (needed <= query.vram_bytes).sum()
 
 

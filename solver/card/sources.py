@@ -77,8 +77,9 @@ SOURCES = {
     "kv_cache": Source("2 L K d bytes-per-number T a sequence, in inference", _ALLOCATOR),
     "buffers": Source("RoPE tables and token ids", _ALLOCATOR),
     "peak": Source("the largest total over the moments, each tensor rounded up to 512 bytes", _ALLOCATOR),
-    "device bytes": Source("peak * 1.038 + 64 MiB + 512 MiB", "allocator slack (median of 25 published pairs), cuBLAS' "
-                           "workspaces, CUDA context"),
+    "device bytes": Source("allocated * 1.038 + 32 MiB + 512 MiB, in data parallel + 544 MiB (2 cards) or 688 MiB",
+                           "allocator slack (median of 25 published pairs), cuBLAS' workspace, CUDA context, NCCL "
+                           "(NVIDIA/nccl#964)"),
     "verdict": Source("fits with 12.9 % of the peak to spare, uncertain without",
                       "90th percentile of the same 25 pairs"),
 }  # fmt: skip

@@ -64,7 +64,7 @@ def max_micro_batch(
     return _largest_micro_batch(
         recipe,
         budget_bytes,
-        lambda changed: device_bytes(taken := allocated(config, changed)) + reserve_bytes(taken),
+        lambda changed: device_bytes(taken := allocated(config, changed), changed) + reserve_bytes(taken),
     )
 
 
@@ -106,7 +106,7 @@ def _accumulation(recipe: Recipe, micro_batch: int) -> int:
 
 
 def _fits(config: DIYConfig, recipe: Recipe, budget_bytes: int) -> bool:
-    return bool(fits(allocated_bytes(config, recipe), budget_bytes))
+    return bool(fits(allocated_bytes(config, recipe), budget_bytes, recipe))
 
 
 def _changes(config: DIYConfig, recipe: Recipe, budget_bytes: int | None = None) -> Iterator[Change]:
@@ -141,7 +141,7 @@ def _smaller(config: DIYConfig, recipe: Recipe, budget_bytes: int) -> int:
     largest = max_micro_batch(config, accumulated, budget_bytes)
     if not largest:
         largest = _largest_micro_batch(
-            accumulated, budget_bytes, lambda changed: int(device_bytes(allocated_bytes(config, changed)))
+            accumulated, budget_bytes, lambda changed: int(device_bytes(allocated_bytes(config, changed), changed))
         )
     return min(max(1, largest), recipe.micro_batch - 1)
 
@@ -171,7 +171,7 @@ def _remedy(config: DIYConfig, recipe: Recipe, budget_bytes: int | None, before:
 def _measured(change: str, config: DIYConfig, recipe: Recipe, budget_bytes: int | None, before: int) -> Remedy:
     """What a config needs under a recipe, of which one or both are changed."""
     peak = peak_bytes(config, recipe)
-    found = None if budget_bytes is None else verdict(int(allocated_bytes(config, recipe)), budget_bytes)
+    found = None if budget_bytes is None else verdict(int(allocated_bytes(config, recipe)), budget_bytes, recipe)
     return Remedy(
         change=change,
         peak_bytes=peak,

@@ -36,13 +36,13 @@ def report(
     moments = {moment: {"total": sum(parts.values()), **parts} for moment, parts in predict(config, recipe).items()}
     binding = max(moments, key=lambda moment: moments[moment]["total"])
     taken = int(allocated(config, recipe))
-    verdict = None if budget_bytes is None else budget.verdict(taken, budget_bytes)
+    verdict = None if budget_bytes is None else budget.verdict(taken, budget_bytes, recipe)
     largest = None if budget_bytes is None else max_micro_batch(config, recipe, budget_bytes, allocated=allocated)
     return MemoryReport(
         recipe=recipe,
         peak_bytes=moments[binding]["total"],
         allocated_bytes=taken,
-        device_bytes=budget.device_bytes(taken),
+        device_bytes=budget.device_bytes(taken, recipe),
         reserve_bytes=budget.reserve_bytes(taken),
         binding=binding,
         moments=moments,

@@ -68,9 +68,16 @@ class MemoryAnswer:
     source: str
     config: DIYConfig
     report: MemoryReport
+    device: Device | None = None
+    """The card whose budget it is, where one was named."""
 
     def to_dict(self) -> dict[str, Any]:
-        return {**self.report.to_dict(), "source": self.source, "config": self.config.to_dict()}
+        return {
+            **self.report.to_dict(),
+            "source": self.source,
+            "config": self.config.to_dict(),
+            "device": self.device.to_dict() if self.device else None,
+        }
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

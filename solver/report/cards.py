@@ -56,7 +56,7 @@ def _explain(answer: ExplainAnswer) -> Page:
     ]
     if card.training:
         blocks += [_advice(card), _over_trained(), training_line(card.training, card)]
-    blocks += [_work(card), *memory_page(card.memory)]
+    blocks += [_work(card), *memory_page(card.memory, card.device)]
     if card.training and card.device:
         blocks.append(speed_line(card.training, card))
     if answer.sources:

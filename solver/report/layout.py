@@ -79,10 +79,12 @@ def _solution(answer: Solution) -> Page:
     blocks: list[str | Grid] = [f"{_query_line(answer.query)}\nRecipe: {_query_recipe(answer.query)}"]
     if answer.status is Status.INFEASIBLE:
         blocks += [answer.message, *_nearest(answer)]
+        blocks += [answer.query.device.caveat] if answer.query.device and answer.query.device.caveat else []
     else:
         said = f"{_what_is_predicted(answer.query)} {_days_line(answer)}{IN_NATS}"
         blocks += [_candidates(answer), said]
         blocks += [f"{answer.caution}."] if answer.caution else []
+        blocks += _memory_notes(answer)
         blocks += [f"Binding constraint: {answer.binding}."] if answer.binding else []
         blocks += _verifications(answer.candidates)
     if answer.explanation:
@@ -98,6 +100,13 @@ def _what_is_predicted(query: Query) -> str:
         f"Of {kind} neither memory nor step time is known. Its loss is that of a gated decoder of the same layers, "
         "width and size: an assumption, and what else it has is not scored."
     )
+
+
+def _memory_notes(answer: Solution) -> list[str]:
+    """What to keep in mind about the budget's card and about the memory of the candidates."""
+    memory = answer.candidates[0].memory
+    notes = (answer.query.device.caveat if answer.query.device else "", memory.note if memory else "")
+    return [note for note in notes if note]
 
 
 def _days_line(answer: Solution) -> str:

@@ -34,6 +34,7 @@ from solver.report.layout import (
 from solver.units import exact_count, short_bytes, short_count
 
 if TYPE_CHECKING:
+    from solver.devices import Device
     from solver.interop.blueprints import Config
 
 UNKNOWN = "?"
@@ -61,25 +62,31 @@ def _count(answer: CountAnswer) -> Page:
 @page.register(MemoryAnswer)
 def _memory(answer: MemoryAnswer) -> Page:
     head = f"{answer.source}: {shape_line(answer.config)}\nRecipe: {recipe_line(answer.report.recipe)}"
-    return [head, *memory_page(answer.report)]
+    return [head, *memory_page(answer.report, answer.device)]
 
 
-def memory_page(report: MemoryReport) -> Page:
-    """Moments and parts, the verdict, what would make it fit."""
+def memory_page(report: MemoryReport, device: Device | None = None) -> Page:
+    """Moments and parts, the verdict, what would make it fit; `device` is the card of the budget."""
     blocks: list[str | Grid] = [
         _moments(report.moments, report.binding),
         f"Peak {short_bytes(report.peak_bytes)} at {report.binding}, "
         f"{short_bytes(report.allocated_bytes)} as the allocator counts it; "
-        f"{short_bytes(report.device_bytes)} on the device, with allocator slack and CUDA context.",
+        f"{short_bytes(report.device_bytes)} on the device, with allocator slack{_and_context(report)}.",
     ]
     if report.budget_bytes is not None:
         blocks.append(
             f"Budget {both_bytes(report.budget_bytes)}: {_verdict_line(report)}. "
             f"Largest micro-batch: {report.max_micro_batch or 'none'}."
         )
+    blocks += [device.caveat] if device and device.caveat else []
+    blocks += [report.note] if report.note else []
     if report.remedies:
         blocks.append(_remedies(report))
     return blocks
+
+
+def _and_context(report: MemoryReport) -> str:
+    return ", CUDA context and NCCL" if report.recipe.gpus > 1 else " and CUDA context"
 
 
 def _remedies(report: MemoryReport) -> Grid:
@@ -205,12 +212,14 @@ def _devices(answer: DevicesAnswer) -> Page:
                 UNKNOWN if peak is None else f"{peak / 1e12:,.1f}"
                 for peak in (card.bf16_flops, card.fp16_flops, card.tf32_flops, card.fp32_flops)
             ),
-            f"{card.source}; {card.speed_source}",
+            f"{'CUDA total' if card.cuda_total_known else card.source}; {card.speed_source}",
         ]
         for card in answer.devices
     ]
     return [
         filled_grid("", columns, rows),
+        "Memory is what CUDA offers, a CUDA total, where that was published (by whom: --format json or csv), else the "
+        "driver's total, which is a little more.",
         "Peaks are dense and with sums in float32. "
         f"{UNKNOWN}: not known, or the card has no such arithmetic; no time is estimated with it.",
         "Give a name as --gpu, auto for the card that is here, or any other size as --vram.",

@@ -44,7 +44,7 @@ def _near_miss(config: Config, query: Query) -> NearMiss:
     params = counts.count(config)["total"]
     needed = None
     if isinstance(config, DIYConfig):
-        needed = int(memory.device_bytes(memory.allocated_bytes(config, query.recipe)))
+        needed = int(memory.device_bytes(memory.allocated_bytes(config, query.recipe), query.recipe))
     breaks = []
     if query.target_params:
         low, high = band(query.target_params, query.tolerance)
@@ -64,7 +64,7 @@ def _message(query: Query, stats: Stats, found: Found, fits: int | None) -> str:
         low, high = band(query.target_params or 0, query.tolerance)
         return f"none of the {stats.lattice:,} admissible shapes has {low:,} to {high:,} params"
     of_this_size = "shapes of this size" if query.target_params else "admissible shapes"
-    needed = int(memory.device_bytes(memory.allocated_bytes(found.smallest, query.recipe))[0])
+    needed = int(memory.device_bytes(memory.allocated_bytes(found.smallest, query.recipe), query.recipe)[0])
     text = (
         f"none of the {stats.in_band:,} {of_this_size} fits {short_bytes(query.vram_bytes or 0)}: "
         f"the least that one needs is {short_bytes(needed)}"

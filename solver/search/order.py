@@ -124,7 +124,9 @@ def timed_micro_batch(shapes: Any, query: Query) -> Number:
         if micro_batch * query.recipe.seq_len > MAX_TOKENS:
             break
         needed = memory.allocated_bytes(shapes, replace(query.recipe, micro_batch=micro_batch))
-        within = (timed == before) & memory.fits(needed, query.vram_bytes or 0)  # far beyond it, int64 ends
+        within = (timed == before) & memory.fits(
+            needed, query.vram_bytes or 0, query.recipe
+        )  # far beyond it, int64 ends
         timed, before = np.where(within, micro_batch, timed), micro_batch
         if not np.any(within):
             break

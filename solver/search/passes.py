@@ -85,7 +85,7 @@ def how_many_fit(shapes: Band, query: Query) -> Ints:
     runs = shapes.runs
     if query.vram_bytes is None or not len(runs):
         return runs.lengths
-    most_bytes = memory.largest_allocation(query.vram_bytes)
+    most_bytes = memory.largest_allocation(query.vram_bytes, query.recipe)
     one = runs.shapes.config(0)
     assert isinstance(one, DIYConfig)  # a budget is refused for any other
     one_fits = memory.allocated_bytes(one, query.recipe) <= most_bytes
@@ -130,7 +130,7 @@ def deepest_that_fit(grid: Lattice, query: Query) -> Ints:
     begins = np.cumsum(grid.widths) - grid.widths
     if query.vram_bytes is None:
         return np.full(grid.widths.sum(), len(grid.layers) - 1)
-    most_bytes = memory.largest_allocation(query.vram_bytes)
+    most_bytes = memory.largest_allocation(query.vram_bytes, query.recipe)
 
     def deepest_at(positions: Ints) -> Ints:
         rows = np.searchsorted(begins, positions, side="right") - 1
@@ -170,7 +170,7 @@ def fits(shapes: Shapes, query: Query) -> NDArray[np.bool_]:
     if query.vram_bytes is None:
         return np.ones(len(shapes), dtype=np.bool_)
     needed = memory.allocated_bytes(shapes, query.recipe)
-    within: NDArray[np.bool_] = needed <= memory.largest_allocation(query.vram_bytes)
+    within: NDArray[np.bool_] = needed <= memory.largest_allocation(query.vram_bytes, query.recipe)
     return within
 
 
@@ -185,7 +185,7 @@ def largest_that_fits(grid: Lattice, query: Query) -> Shapes:
     largest = grid.columns.take([])
     if query.vram_bytes is None:
         return largest
-    most_bytes = memory.largest_allocation(query.vram_bytes)
+    most_bytes = memory.largest_allocation(query.vram_bytes, query.recipe)
     key = (0, 0, 0)
     rows = np.arange(len(grid.columns))
     first, last = np.zeros_like(rows), grid.widths - 1

@@ -136,10 +136,10 @@ def _count(body: Any, bounds: Bounds, known: Known) -> dict[str, Any]:
 
 def _memory(body: Any, bounds: Bounds, known: Known) -> dict[str, Any]:
     given = words.read(body, words.MEMORY)
-    file, budget = given.pop("file"), commands.budget_bytes(given.pop("vram", None), given.pop("gpu", None))
+    file, (card, budget) = given.pop("file"), commands.card_and_budget(given.pop("vram", None), given.pop("gpu", None))
     source = _name(file)
     config = _config(source, file, given.pop("rank", 1))
-    return commands.memory_answer(source, config, given, budget).to_dict()
+    return commands.memory_answer(source, config, given, budget, card).to_dict()
 
 
 def _rank(body: Any, bounds: Bounds, known: Known) -> dict[str, Any]:

@@ -217,6 +217,7 @@ _MEMORY = {
     "verdict": _VERDICT,
     "max_micro_batch": _or_null(INT),
     "remedies": _list(_object({"change": TEXT, "peak_bytes": INT, "fits": _or_null(FLAG), "verdict": _VERDICT})),
+    "note": TEXT,
 }
 
 SCHEMAS: Schema = {
