@@ -149,7 +149,10 @@ def draw(source: random.Random) -> tuple[DIYConfig, Recipe]:
     }
     kinds["optimizer"] = source.choice(SIMULATED)
     prompt = source.randint(1, seq_len) if kinds["mode"] == "infer" else None
-    recipe = Recipe(**kinds, micro_batch=source.randint(1, 8), seq_len=seq_len, prompt=prompt)
+    accumulation = source.choice((1, 1, 3)) if kinds["mode"] == "train" else 1
+    recipe = Recipe(
+        **kinds, micro_batch=source.randint(1, 8), seq_len=seq_len, prompt=prompt, accumulation=accumulation
+    )
     return config, recipe
 
 

@@ -23,6 +23,7 @@ from diymodel import DIYConfig
 from solver import Query, Recipe, Solution, counts, solve
 from solver.errors import DeviceError, RecipeError
 from solver.memory import report
+from solver.memory.budget import CUBLAS_WORKSPACE_BYTES
 from solver.verify import card as card_reader
 from solver.verify import trial as trial_module
 from solver.verify import verification, verify_candidates, verify_config
@@ -115,6 +116,7 @@ def test_counts_that_differ_only_in_their_parts_disagree() -> None:
     ("changes", "agrees", "note"),
     [
         ({"peak_bytes": MEMORY.peak_bytes * 101 // 100}, True, ""),
+        ({"peak_bytes": MEMORY.peak_bytes + CUBLAS_WORKSPACE_BYTES, "workspace_bytes": 0}, True, ""),
         ({"peak_bytes": 102 * MEMORY.peak_bytes // 100}, False, "the measured peak is 2.0 % above the predicted one"),
         ({"peak_bytes": MEMORY.peak_bytes // 2}, True, ""),
         ({"peak_bytes": None}, True, ""),
