@@ -24,6 +24,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
+from solver.families import Family
+
 TABLE = Path(__file__).parent / "evidence" / "ranking.csv"
 
 Floats = NDArray[np.float64]
@@ -49,14 +51,12 @@ class Table:
     num_kv_heads: Floats
     head_dim: Floats
     intermediate_size: Floats
+    mlp_matrices: Floats
     vocab_size: Floats
     tie_embeddings: Floats
     params: Floats
     tokens: Floats
     value: Floats
-    qkv_bias: bool = False
-    qk_norm: bool = False
-    final_norm: bool = True
 
     def __len__(self) -> int:
         return len(self.value)
@@ -78,6 +78,16 @@ class Table:
         return np.array([" ".join(str(part) for part in row) for row in numbers])
 
     @property
+    def source(self) -> Names:
+        """Who published each row: the first word of its ladder."""
+        return np.array([ladder.split("-")[0] for ladder in self.ladder])
+
+    @property
+    def family(self) -> Family:
+        """A Llama of each row's options; the MLP of some rows is plain."""
+        return Family(tie_embeddings=self.tie_embeddings, mlp_matrices=self.mlp_matrices)
+
+    @property
     def group(self) -> NDArray[np.intp]:
         """A number per sweep, for each row."""
         groups: NDArray[np.intp] = np.unique(self.sweep, return_inverse=True)[1]
@@ -85,7 +95,7 @@ class Table:
 
 
 WORDS = ("ladder", "sweep", "metric", "use")
-COLUMNS = tuple(field.name for field in fields(Table) if field.default is not False and field.default is not True)
+COLUMNS = tuple(field.name for field in fields(Table))
 
 
 def read(path: Path = TABLE) -> Table:

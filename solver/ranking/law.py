@@ -56,6 +56,8 @@ class Coefficients:
     params_exponent: Number
     tokens_scale: Number
     tokens_exponent: Number
+    slow_scale: Number
+    slow_exponent: Number
     depth_learning: Number
     """k: how much more slowly a deeper model learns. At 0 the form is the additive law of Gemstones."""
     kv_heads: Number
@@ -64,6 +66,12 @@ class Coefficients:
     """Nats per halving of the heads that a head dimension above 64 takes away below sixteen."""
     narrow_heads: Number
     """Nats per halving of the head dimension below 64."""
+    mlp_optimum: Number
+    """ln of the MLP weights of a layer over hidden_size^2 that cost nothing."""
+    mlp_heavy: Number
+    """Nats per squared log of the distance from the optimum, where the MLP holds more."""
+    mlp_light: Number
+    """The same, where it holds less."""
 
 
 NAMES = tuple(field.name for field in fields(Coefficients))
@@ -123,7 +131,8 @@ def predicted_loss(
         + np.exp(c.width_scale - c.width_exponent * np.log(width))
         + np.exp(c.depth_scale - c.depth_exponent * np.log(layers))
         + np.exp(c.params_scale - c.params_exponent * np.log(params))
-        + np.exp(c.tokens_scale - c.tokens_exponent * np.log(tokens) + c.depth_learning * slow)
+        + np.exp(c.tokens_scale - c.tokens_exponent * np.log(tokens))
+        + np.exp(c.slow_scale - c.slow_exponent * np.log(tokens) + c.depth_learning * slow)
     )
 
 
@@ -135,8 +144,9 @@ def is_extrapolated(*, params: int, tokens: int) -> bool:
 def nats_per_log_tokens(*, layers: Number, tokens: Number) -> Number:
     """By how much the loss falls per unit of ln(tokens)."""
     c = fitted()
-    left = np.exp(c.tokens_scale - c.tokens_exponent * np.log(tokens) + c.depth_learning * np.log(layers))
-    return c.tokens_exponent * left
+    common = np.exp(c.tokens_scale - c.tokens_exponent * np.log(tokens))
+    slow = np.exp(c.slow_scale - c.slow_exponent * np.log(tokens) + c.depth_learning * np.log(layers))
+    return c.tokens_exponent * common + c.slow_exponent * slow
 
 
 def nats_per_log_params(*, layers: Number, params: Number) -> Number:

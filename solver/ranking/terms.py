@@ -63,14 +63,17 @@ def meaning(term: str, shape: Any) -> str:
     return _OF_A_PLAIN_MLP if is_plain else MEANINGS[term]
 
 
-def best_intermediate(shape: Any) -> Number:
+def best_intermediate(shape: Any, coefficients: Coefficients | None = None) -> Number:
     """The intermediate size whose share of the weights costs nothing; not a whole number."""
-    return MLP_OPTIMUM / counts.family_of(shape).mlp_matrices * shape.hidden_size
+    best = np.exp((coefficients or law.fitted()).mlp_optimum)
+    return best / counts.family_of(shape).mlp_matrices * shape.hidden_size
 
 
-def mlp_share(shape: Any) -> Number:
-    """Quadratic in ln(f) around the best."""
-    return MLP_CURVATURE * np.log(shape.intermediate_size / best_intermediate(shape)) ** 2
+def mlp_share(shape: Any, coefficients: Coefficients | None = None) -> Number:
+    """Quadratic in ln(f) around the best, with a curvature of its own on either side."""
+    prices = coefficients or law.fitted()
+    off = np.log(shape.intermediate_size / best_intermediate(shape, prices))
+    return np.where(off > 0, prices.mlp_heavy, prices.mlp_light) * off**2
 
 
 def kv_heads(shape: Any, coefficients: Coefficients | None = None) -> Number:

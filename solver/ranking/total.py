@@ -50,7 +50,7 @@ def evaluate(
             learning_layers=learning_layers,
             coefficients=coefficients,
         ),
-        "mlp_share": terms.mlp_share(shape),
+        "mlp_share": terms.mlp_share(shape, coefficients),
     }
     if counts.family_of(shape).latent is None:  # MobileLLM's tables are about heads with keys and values of their own
         by_term |= {"kv_heads": terms.kv_heads(shape, coefficients), "heads": terms.heads(shape, coefficients)}
