@@ -50,15 +50,15 @@ HEADS_SPREAD = 0.015
 """Nats: how large a price of heads may be before the evidence has to argue for it."""
 SHARE_CENTRE, SHARE_SPREAD = (float(np.log(8)), 0.02, 0.02), (0.25, 0.02, 0.02)
 """Optimum and curvatures of the MLP's share before evidence. The optimum is where models are built, 8/3 of hidden with
-a gate and 4 without, give or take a quarter; the curvatures are a few percent of the loss at a tenth or at ten times the
-optimum, which is what Kaplan et al. 2020 (arXiv:2001.08361, section 3.1) say of d_ff / d_model, give or take all of it."""
+a gate and 4 without, give or take a quarter; the curvatures are a few percent of the loss at a tenth or ten times the
+optimum, after what Kaplan et al. 2020 (arXiv:2001.08361) say of d_ff / d_model, give or take all of it."""
 SHARES = len(SHARE_CENTRE)
 HEADS = len(PRICES) - SHARES
 
 LOOSE = {"gadre-": 4.0, "petty-": 2.0}
 """Ladders whose runs count as that much noisier. Gadre's: one learning rate for all sizes and budgets, and losses that
-scatter by up to 0.03 nats about a smooth curve in the tokens. Petty's: perplexities printed to 0.1, which is 0.005 nats,
-and depths down to three layers in exchange for the MLP."""
+scatter by up to 0.03 nats about a smooth curve in the tokens. Petty's: perplexities printed to 0.1, which is 0.005
+nats, and depths down to three layers in exchange for the MLP."""
 
 SCHEDULES = ("train loss after cooldown", "train loss", "train loss, half learning rate")
 """Gemstones' own losses. The first is what the law predicts; the others have an offset of their own."""
@@ -154,7 +154,9 @@ class _Problem:
 
     @cached_property
     def loose(self) -> Floats:
-        return np.array([next((LOOSE[name] for name in LOOSE if one.startswith(name)), 1.0) for one in self.table.ladder])
+        return np.array(
+            [next((LOOSE[name] for name in LOOSE if one.startswith(name)), 1.0) for one in self.table.ladder]
+        )
 
     @cached_property
     def group(self) -> NDArray[np.intp]:
@@ -220,7 +222,7 @@ def _budgets(table: Table) -> Floats:
 def bootstrap(best: Fit, table: Table, draws: int, seed: int = 1) -> Floats:
     """Parameters refitted with the models, and the ladders they belong to, weighted at random (Rubin 1981).
 
-    What is known of the MLP's share before the evidence is drawn anew as well: its few sweeps leave much of it standing.
+    What is known of the MLP's share before the evidence is drawn anew as well: few sweeps leave much of it standing.
     """
     random = np.random.default_rng(seed)
     models, of_model = np.unique(table.model, return_inverse=True)
@@ -264,9 +266,9 @@ def intervals_left_out(best: Fit, table: Table) -> Intervals:
 
 def leave_out(best: Fit, table: Table, groups: Names) -> Floats:
     """Predictions of every row by a fit that has seen none of its group: `table.ladder` leaves out a ladder with all
-    its budgets and metrics, `table.sweep` one sweep."""
-    predicted = np.empty(len(table))
-    for group in np.unique(groups):
+    its budgets and metrics, `table.sweep` one sweep. Rows of the group "" are in every fit and have no prediction."""
+    predicted = np.full(len(table), np.nan)
+    for group in filter(None, np.unique(groups)):
         out = groups == group
         predicted[out] = fit(best.form, table.take(~out), start=best.theta).predict(table.take(out))
     return predicted
@@ -289,8 +291,8 @@ FORMS_HEAD = """# Forms of the law, compared
 Written by `python benchmarks/fit_ranking.py --compare`. Spearman (mean, least) over the sweeps of three or more models,
 the largest regret in nats and the number of sweeps that miss the goal: on the sweeps of the fit, on the same sweeps
 predicted by a fit that has not seen their ladder (one size class of one source, at all budgets and metrics), and on
-sweeps that were never fitted. Parameters count the three prices of heads; the cost is the robust cost of the fit, the
-pull towards its start included.
+sweeps that were never fitted. All forms are fitted on the same rows. Parameters count the prices of the terms; the cost
+is the robust cost of the fit, the pull towards its start included.
 
 | form | formula | parameters | cost | fit | | | | left out | | | | never fitted | | | |
 |--|--|--|--|--|--|--|--|--|--|--|--|--|--|--|--|"""
@@ -298,13 +300,16 @@ pull towards its start included.
 
 def compare(table: Table) -> str:
     """The forms side by side, as a page."""
-    fitting, checking = fitted_rows(table), table.take(table.use == "check")
+    rows, checking = fitted_rows(table), table.take(table.use == "check")
+    shown = rows.use == "fit"
+    fitting = rows.take(shown)
     lines = [FORMS_HEAD]
     for form in (ENGINE, *OTHERS):
-        best = fit(form, fitting)
+        best = fit(form, rows)
+        unseen = leave_out(best, rows, np.where(shown, rows.ladder, ""))[shown]
         cells = [
             summary(agreements(fitting, best.predict(fitting))),
-            summary(agreements(fitting, leave_out(best, fitting, fitting.ladder))),
+            summary(agreements(fitting, unseen)),
             summary(agreements(checking, best.predict(checking))),
         ]
         head = f"| {form.name} | {form.formula} | {len(best.theta)} | {best.cost:.1f} | "

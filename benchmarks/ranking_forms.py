@@ -159,6 +159,7 @@ def _held(value: float) -> tuple[float, float, float]:
     """A parameter that stays where it is."""
     return value, value - 1e-5, value + 1e-5
 
+
 ENGINE = Form(
     name="engine",
     formula="additive + L^k * T^-m",
@@ -176,7 +177,12 @@ BEFORE = Form(
 
 OTHERS = (
     BEFORE,
-    Form(name="additive", formula="w^-a + L^-b + P^-s + T^-c, refitted", parameters=(*BASE, *PRICES.values()), loss=additive),
+    Form(
+        name="additive",
+        formula="w^-a + L^-b + P^-s + T^-c, refitted",
+        parameters=(*BASE, *PRICES.values()),
+        loss=additive,
+    ),
     Form(
         name="additive in N",
         formula="w^-a + L^-b + N^-s + T^-c",

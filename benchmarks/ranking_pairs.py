@@ -25,8 +25,8 @@ SCORED = ("fit", "share", "check", "apart")
 
 COVERED, CLOSE = 0.9, 0.02
 """Share of the measured differences of sources left out that the interval of a tie is to contain, among the pairs that
-are predicted to lie so close, in nats: only such pairs can be ties or nearly so, and a law that is wrong by a tenth of a
-large difference still tells the two apart."""
+are predicted to lie so close, in nats: only such pairs can be ties or nearly so, and a law that is wrong by a tenth of
+a large difference still tells the two apart."""
 
 Flags = NDArray[np.bool_]
 
@@ -154,7 +154,7 @@ def intervals(table: Table, drawn: Floats, outside: float) -> Intervals:
 
 
 def calibrated_width(found: Intervals) -> float:
-    """The least width at which the intervals of close pairs contain COVERED of what was measured; sources weigh alike."""
+    """The least width at which intervals of close pairs contain COVERED of what was measured; sources weigh alike."""
     close = found.close
     needed = np.maximum(np.maximum(found.low - found.pairs.measured, found.pairs.measured - found.high), 0.0)[close]
     source = found.pairs.source[close]

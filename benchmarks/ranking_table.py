@@ -4,13 +4,19 @@
 that belong together (one size class of one source, at all token budgets and under all metrics); `sweep` is one ladder
 at one budget under one metric, so that its values can be compared with each other. `use` says what a row may do:
 
-    fit     the coefficients are fitted on it
+    fit     the law is fitted on it
+    tokens  the law is fitted on it, to say what tokens buy: one shape at several budgets, which orders no shapes
+    share   the share of the MLP is fitted on it, and not the law
     check   never fitted: other budgets of the published runs, and sweeps kept aside
-    report  never fitted and no goal: single tasks, roadmaps of several changes at once, other residual designs
+    apart   never fitted: sources, or shapes of one, that were not admitted; scored where sources are left out
+    report  never fitted and no goal: single tasks, roadmaps of several changes at once, other residual designs, models
+            far smaller than those of the fit
 
 Every `params` equals the parameter polynomial of the row's shape, which is how head counts and intermediate sizes that
-a source leaves out were recovered. DepthBench (Wang 2026) is the exception: it says only 400M, so two embeddings of
-50,304 and as many kv heads as query heads, all of 32, are assumed.
+a source leaves out were recovered. Assumed are: for DepthBench (Wang 2026), which says only 400M, two embeddings of
+50,304 and as many kv heads as query heads, all of 32; for Petty et al. 2023 heads of 64 and 65.5B tokens, and for their
+374M models, whose MLPs are printed in thousands, the sizes of equal count; for StepLaw a vocabulary of 65,536. Of runs
+that differ in nothing but the recipe the best is taken: Gadre's grid by warmup, StepLaw's by learning rate and batch.
 """
 
 from __future__ import annotations

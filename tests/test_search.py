@@ -484,7 +484,7 @@ def test_step_time_is_relative_to_rank_1_and_per_token(main_job: Solution) -> No
         ({"target": "500M", "layers": "20"}, "layers", "layers 27"),
         ({"target": "500M", "layers": "24:60"}, "none", ""),
         ({"target": "500M", "hidden": "2048"}, "hidden", "hidden 1536"),
-        ({"target": "500M", "intermediate": "2048"}, "intermediate", "intermediate 2688"),
+        ({"target": "500M", "intermediate": "2048"}, "intermediate", "intermediate 2432"),
         ({"target": "500M", "kv_heads": "1"}, "kv_heads", None),
         ({"target": "500M", "heads": "8"}, "heads", "heads 16"),
         ({"target": "500M", "head_dim": "128"}, "head_dim", "head_dim 64"),

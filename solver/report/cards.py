@@ -10,6 +10,7 @@ from solver.card.shape import CAUTION
 from solver.compute.flops import COMPONENTS
 from solver.compute.plan import Training
 from solver.compute.tokens import OVER_TRAINED
+from solver.ranking import law
 from solver.report.answers import CompareAnswer, ExplainAnswer
 from solver.report.layout import (
     NONE,
@@ -29,7 +30,7 @@ BAR = 30
 HOST = "Starting the kernels takes the host longer than the card runs them: a larger micro-batch costs little time."
 DOUBT = "Most published runs lie within 15 % of such an estimate, some far off; `diysolve verify` measures yours."
 
-FITTED_ON = "the law is fitted on 48M to 2B params and 1.6B to 350B tokens"
+FITTED_ON = f"the law is {law.FITTED_ON}"
 
 BYTES = ("peak bytes", "device bytes")
 SHARES = "share"

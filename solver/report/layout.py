@@ -26,7 +26,7 @@ NONE = "-"
 """What stands where there is nothing."""
 
 TIED = "="
-"""The mark of a candidate that the law cannot tell from rank 1."""
+"""The mark of a candidate of which the law cannot tell whether it or rank 1 is better."""
 
 IN_NATS = f"Loss and score in nats, lower is better; {TIED} marks what the law cannot tell from rank 1."
 
