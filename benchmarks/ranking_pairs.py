@@ -161,5 +161,5 @@ def calibrated_width(found: Intervals) -> float:
     names, number = np.unique(source, return_counts=True)
     weights = 1 / number[np.searchsorted(names, source)] / len(names)
     order = np.argsort(needed)
-    reached = np.searchsorted(np.cumsum(weights[order]), COVERED)
+    reached = int(np.searchsorted(np.cumsum(weights[order]), COVERED - 1e-9))
     return float(needed[order][min(reached, len(order) - 1)])

