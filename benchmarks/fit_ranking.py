@@ -15,18 +15,24 @@ import argparse
 import json
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.optimize import least_squares
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks import ranking_table
-from benchmarks.ranking_forms import ENGINE, OTHERS, Form
+from benchmarks.ranking_forms import ENGINE, OTHERS, PRICES, Form
+from benchmarks.ranking_pairs import SCORED, Intervals, by_source, calibrated_width, intervals
 from benchmarks.ranking_table import Agreement, Floats, Names, Table, agreements
 from solver.ranking import law
+from solver.ranking.total import OUTSIDE
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -40,8 +46,19 @@ ANCHOR_NOISE = 0.13
 PRIOR_SHARE, PRIOR_LEAST = 0.5, 0.15
 """How far a parameter may lie from its start, as a share of it and at least. The start is the published fit of
 Gemstones; without a pull, width and size, which move together, trade their exponents freely."""
-PRICE_SPREAD = 0.015
+HEADS_SPREAD = 0.015
 """Nats: how large a price of heads may be before the evidence has to argue for it."""
+SHARE_CENTRE, SHARE_SPREAD = (float(np.log(8)), 0.02, 0.02), (0.25, 0.02, 0.02)
+"""Optimum and curvatures of the MLP's share before evidence. The optimum is where models are built, 8/3 of hidden with
+a gate and 4 without, give or take a quarter; the curvatures are a few percent of the loss at a tenth or ten times the
+optimum, after what Kaplan et al. 2020 (arXiv:2001.08361) say of d_ff / d_model, give or take all of it."""
+SHARES = len(SHARE_CENTRE)
+HEADS = len(PRICES) - SHARES
+
+LOOSE = {"gadre-": 4.0, "petty-": 2.0}
+"""Ladders whose runs count as that much noisier. Gadre's: one learning rate for all sizes and budgets, and losses that
+scatter by up to 0.03 nats about a smooth curve in the tokens. Petty's: perplexities printed to 0.1, which is 0.005
+nats, and depths down to three layers in exchange for the MLP."""
 
 SCHEDULES = ("train loss after cooldown", "train loss", "train loss, half learning rate")
 """Gemstones' own losses. The first is what the law predicts; the others have an offset of their own."""
@@ -61,58 +78,116 @@ class Fit:
         return self.form.predict(self.theta, table)
 
 
-def fit(form: Form, table: Table, weights: Floats | None = None, start: Floats | None = None) -> Fit:
-    """The parameters of least robust cost, over several starts; from `start` alone where it is given."""
-    first, lower, upper = np.array(form.parameters).T
-    problem = _Problem(form=form, table=table, weights=np.ones(len(table)) if weights is None else weights)
+def fit(
+    form: Form,
+    table: Table,
+    weights: Floats | None = None,
+    start: Floats | None = None,
+    centre: tuple[float, ...] = SHARE_CENTRE,
+) -> Fit:
+    """The law first, on the rows that are not about the share of the MLP; then that share, with the law held.
+
+    What the sources of the share say of depth must not bend the law: admitted to it they would order MobileLLM's
+    models worse. The law is of least robust cost over several starts; from `start` alone where it is given.
+    """
+    weights = np.ones(len(table)) if weights is None else weights
+    about_share = table.use == "share"
+    problem = _Problem(form=form, table=table.take(~about_share), weights=weights[~about_share])
+    best = min((problem.solve(origin) for origin in _starts(form, start)), key=lambda solved: float(solved.cost))
+    theta = np.concatenate([best.x, SHARE_CENTRE])
+    if about_share.any():
+        theta[-SHARES:] = fit_share(form, theta, table.take(about_share), weights[about_share], centre)
+    return Fit(form=form, theta=theta, cost=float(best.cost))
+
+
+def _starts(form: Form, start: Floats | None) -> list[Floats]:
+    if start is not None:
+        return [start[:-SHARES]]
+    first = np.array(form.parameters)[:-SHARES, 0]
     spread = np.maximum(np.abs(first), 0.1)
     random = np.random.default_rng(0)
-    starts = [first, *(first + 0.15 * spread * random.normal(size=(STARTS - 1, len(first))))]
-    solved = [
-        least_squares(
-            problem.residuals,
-            np.clip(origin, lower + 1e-6, upper - 1e-6),
-            bounds=(lower, upper),
-            loss="soft_l1",
-            x_scale=spread,
-            max_nfev=200,
-        )
-        for origin in (starts if start is None else [start])
-    ]
-    best = min(solved, key=lambda result: float(result.cost))
-    return Fit(form=form, theta=best.x, cost=float(best.cost))
+    return [first, *(first + 0.15 * spread * random.normal(size=(STARTS - 1, len(first))))]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+def fit_share(form: Form, theta: Floats, table: Table, weights: Floats, centre: tuple[float, ...]) -> Floats:
+    """Optimum and curvatures of the MLP's share at a given law, from a given centre of what is known before."""
+    problem = _Problem(form=form, table=table, weights=weights)
+
+    def residuals(share: Floats) -> Floats:
+        predicted = form.predict(np.concatenate([theta[:-SHARES], share]), table)
+        pull = (share - np.array(centre)) / np.array(SHARE_SPREAD)
+        return np.concatenate([problem.inside_sweeps(predicted), pull])
+
+    _, lower, upper = np.array(form.parameters)[-SHARES:].T
+    start = np.clip(centre, lower + 1e-6, upper - 1e-6)
+    found: Floats = least_squares(residuals, start, bounds=(lower, upper), loss="soft_l1").x
+    return found
+
+
+@dataclass(frozen=True, kw_only=True)
 class _Problem:
     form: Form
     table: Table
     weights: Floats
     """One per row; a model that a bootstrap draws twice weighs twice."""
 
-    def residuals(self, theta: Floats) -> Floats:
-        predicted = self.form.predict(theta, self.table)
-        first = np.array(self.form.parameters)[:, 0]
-        return np.concatenate(
-            [
-                self.inside_sweeps(predicted),
-                self._levels(predicted),
-                ((theta - first) / np.maximum(PRIOR_SHARE * np.abs(first), PRIOR_LEAST))[:-3],
-                theta[-3:] / PRICE_SPREAD,
-            ]
+    def solve(self, origin: Floats) -> Any:
+        """The law's parameters of least robust cost from one start."""
+        first, lower, upper = np.array(self.form.parameters)[:-SHARES].T
+        return least_squares(
+            self.residuals,
+            np.clip(origin, lower + 1e-6, upper - 1e-6),
+            bounds=(lower, upper),
+            loss="soft_l1",
+            x_scale=np.maximum(np.abs(first), 0.1),
+            max_nfev=200,
         )
+
+    def residuals(self, law_parameters: Floats) -> Floats:
+        predicted = self.form.predict(np.concatenate([law_parameters, SHARE_CENTRE]), self.table)
+        pull = (law_parameters - self.centre) / self.spread
+        return np.concatenate([self.inside_sweeps(predicted), self._levels(predicted), pull])
+
+    @cached_property
+    def budgets(self) -> Floats:
+        return _budgets(self.table)
+
+    @cached_property
+    def loose(self) -> Floats:
+        return np.array(
+            [next((LOOSE[name] for name in LOOSE if one.startswith(name)), 1.0) for one in self.table.ladder]
+        )
+
+    @cached_property
+    def group(self) -> NDArray[np.intp]:
+        return self.table.group
+
+    @cached_property
+    def centre(self) -> Floats:
+        """Where each parameter stays if the evidence says nothing: prices of heads at 0, the others at their start."""
+        first = np.array(self.form.parameters)[:-SHARES, 0]
+        first[-HEADS:] = 0.0
+        return first
+
+    @cached_property
+    def spread(self) -> Floats:
+        """How far each may go before the evidence has to argue for it."""
+        first = np.array(self.form.parameters)[:-SHARES, 0]
+        found = np.maximum(PRIOR_SHARE * np.abs(first), PRIOR_LEAST)
+        found[-HEADS:] = HEADS_SPREAD
+        return found
 
     def inside_sweeps(self, predicted: Floats) -> Floats:
         """Differences to the mean of the sweep: nats against nats, and points against nats by a slope per metric."""
         table, points = self.table, self.table.higher_is_better
         measured, expected = self._centred(table.value), self._centred(predicted)
-        residual = (measured - expected) / NOISE
+        residual = (measured - expected) / (NOISE * self.loose)
         for metric in np.unique(table.metric[points]):
             rows = table.metric == metric
             share = self.weights[rows] * expected[rows]
             slope = min(float(share @ measured[rows] / max(share @ expected[rows], 1e-12)), 0.0)
             residual[rows] = (measured[rows] - slope * expected[rows]) / POINTS_NOISE
-        weighted: Floats = np.sqrt(self.weights / _budgets(table)) * residual
+        weighted: Floats = np.sqrt(self.weights / self.budgets) * residual
         return weighted
 
     def _levels(self, predicted: Floats) -> Floats:
@@ -129,7 +204,7 @@ class _Problem:
         return np.concatenate(found) if found else np.empty(0)
 
     def _means(self, values: Floats) -> Floats:
-        group = self.table.group
+        group = self.group
         means: Floats = (np.bincount(group, self.weights * values) / np.bincount(group, self.weights))[group]
         return means
 
@@ -144,38 +219,63 @@ def _budgets(table: Table) -> Floats:
     return np.array([count[ladder] for ladder in table.ladder], dtype=float)
 
 
-def bootstrap(best: Fit, table: Table, draws: int) -> Floats:
-    """Parameters refitted with the models, and the ladders they belong to, weighted at random (Rubin 1981)."""
-    random = np.random.default_rng(1)
+def bootstrap(best: Fit, table: Table, draws: int, seed: int = 1) -> Floats:
+    """Parameters refitted with the models, and the ladders they belong to, weighted at random (Rubin 1981).
+
+    What is known of the MLP's share before the evidence is drawn anew as well: few sweeps leave much of it standing.
+    """
+    random = np.random.default_rng(seed)
     models, of_model = np.unique(table.model, return_inverse=True)
     ladders, of_ladder = np.unique(table.ladder, return_inverse=True)
     found = []
     for _ in range(draws):
         weights = random.exponential(size=len(models))[of_model] * random.exponential(size=len(ladders))[of_ladder]
-        found.append(fit(best.form, table, weights / weights.mean(), best.theta).theta)
+        centre = tuple(random.normal(SHARE_CENTRE, SHARE_SPREAD))
+        found.append(fit(best.form, table, weights / weights.mean(), best.theta, centre).theta)
     return np.array(found)
 
 
-def scatter(best: Fit, table: Table) -> float:
-    """Root mean square of what is left of the differences inside the sweeps of losses, in nats; ladders weigh alike."""
-    losses = table.take(~table.higher_is_better)
-    problem = _Problem(form=best.form, table=losses, weights=np.ones(len(losses)))
-    left = NOISE * problem.inside_sweeps(best.predict(losses))
-    return float(np.sqrt(left @ left / (1 / _budgets(losses)).sum()))
+DRAWS_LEFT_OUT = 25
+"""Draws of a fit that has not seen a source: enough for an interval that leaves out a twentieth at either end."""
+
+
+def without(form: Form, table: Table, start: Floats | None = None) -> Callable[[str], Fit]:
+    """The fit that has seen nothing of a source."""
+    rows = fitted_rows(table)
+    return lambda source: fit(form, rows.take(rows.source != source), start=start)
+
+
+def width_of_ties(best: Fit, table: Table) -> float:
+    """Nats by which the bootstrap interval of a difference must be widened to hold on sources that the fit has not
+    seen (`ranking_pairs.calibrated_width`)."""
+    return calibrated_width(intervals_left_out(best, table))
+
+
+def intervals_left_out(best: Fit, table: Table) -> Intervals:
+    """Of the pairs of every source, by draws of a fit without it."""
+    rows = fitted_rows(table)
+
+    def draws_without(source: str) -> Callable[[Table], Floats]:
+        unseen = rows.take(rows.source != source)
+        drawn = bootstrap(fit(best.form, unseen, start=best.theta), unseen, DRAWS_LEFT_OUT)
+        return lambda some: np.array([best.form.predict(theta, some) for theta in drawn])
+
+    scored = table.take(np.isin(table.use, SCORED))
+    return intervals(scored, by_source(scored, draws_without), OUTSIDE)
 
 
 def leave_out(best: Fit, table: Table, groups: Names) -> Floats:
     """Predictions of every row by a fit that has seen none of its group: `table.ladder` leaves out a ladder with all
-    its budgets and metrics, `table.sweep` one sweep."""
-    predicted = np.empty(len(table))
-    for group in np.unique(groups):
+    its budgets and metrics, `table.sweep` one sweep. Rows of the group "" are in every fit and have no prediction."""
+    predicted = np.full(len(table), np.nan)
+    for group in filter(None, np.unique(groups)):
         out = groups == group
         predicted[out] = fit(best.form, table.take(~out), start=best.theta).predict(table.take(out))
     return predicted
 
 
 def fitted_rows(table: Table) -> Table:
-    return table.take(table.use == "fit")
+    return table.take(np.isin(table.use, ("fit", "tokens", "share")))
 
 
 def summary(found: list[Agreement]) -> str:
@@ -191,8 +291,8 @@ FORMS_HEAD = """# Forms of the law, compared
 Written by `python benchmarks/fit_ranking.py --compare`. Spearman (mean, least) over the sweeps of three or more models,
 the largest regret in nats and the number of sweeps that miss the goal: on the sweeps of the fit, on the same sweeps
 predicted by a fit that has not seen their ladder (one size class of one source, at all budgets and metrics), and on
-sweeps that were never fitted. Parameters count the three prices of heads; the cost is the robust cost of the fit, the
-pull towards its start included.
+sweeps that were never fitted. All forms are fitted on the same rows. Parameters count the prices of the terms; the cost
+is the robust cost of the fit, the pull towards its start included.
 
 | form | formula | parameters | cost | fit | | | | left out | | | | never fitted | | | |
 |--|--|--|--|--|--|--|--|--|--|--|--|--|--|--|--|"""
@@ -200,13 +300,16 @@ pull towards its start included.
 
 def compare(table: Table) -> str:
     """The forms side by side, as a page."""
-    fitting, checking = fitted_rows(table), table.take(table.use == "check")
+    rows, checking = fitted_rows(table), table.take(table.use == "check")
+    shown = rows.use == "fit"
+    fitting = rows.take(shown)
     lines = [FORMS_HEAD]
     for form in (ENGINE, *OTHERS):
-        best = fit(form, fitting)
+        best = fit(form, rows)
+        unseen = leave_out(best, rows, np.where(shown, rows.ladder, ""))[shown]
         cells = [
             summary(agreements(fitting, best.predict(fitting))),
-            summary(agreements(fitting, leave_out(best, fitting, fitting.ladder))),
+            summary(agreements(fitting, unseen)),
             summary(agreements(checking, best.predict(checking))),
         ]
         head = f"| {form.name} | {form.formula} | {len(best.theta)} | {best.cost:.1f} | "
@@ -214,12 +317,12 @@ def compare(table: Table) -> str:
     return "\n".join([*lines, ""])
 
 
-def coefficient_file(best: Fit, draws: Floats, left: float) -> str:
+def coefficient_file(best: Fit, draws: Floats, width: float) -> str:
     """The file that the engine loads."""
     named = {name: round(float(value), 6) for name, value in zip(law.NAMES, best.theta, strict=True)}
     columns = {name: [round(float(value), 5) for value in draws[:, at]] for at, name in enumerate(law.NAMES)}
     rows = ",\n".join(f"  {json.dumps(name)}: {json.dumps(values)}" for name, values in columns.items())
-    return f'{{"fitted": {json.dumps(named, indent=1)},\n "scatter": {left:.4f},\n "draws": {{\n{rows}\n }}}}\n'
+    return f'{{"fitted": {json.dumps(named, indent=1)},\n "scatter": {width:.4f},\n "draws": {{\n{rows}\n }}}}\n'
 
 
 def main() -> None:
@@ -236,7 +339,7 @@ def main() -> None:
     else:
         rows = fitted_rows(table)
         best = fit(ENGINE, rows)
-        options.out.write_text(coefficient_file(best, bootstrap(best, rows, options.draws), scatter(best, rows)))
+        options.out.write_text(coefficient_file(best, bootstrap(best, rows, options.draws), width_of_ties(best, table)))
         print(f"cost {best.cost:.2f}", dict(zip(law.NAMES, best.theta.round(4).tolist(), strict=True)))
     print(f"{time.perf_counter() - started:.1f} s", file=sys.stderr)
 

@@ -37,7 +37,8 @@ from benchmarks.ranking_noise import (
     reading_noise,
 )
 from benchmarks.ranking_plots import draw
-from benchmarks.ranking_table import LEAST, NATS, POINTS, Agreement, Floats, Names, Table, agreements
+from benchmarks.ranking_table import LEAST, NATS, POINTS, Agreement, Floats, Table, agreements
+from benchmarks.ranking_unseen import unseen_page
 from solver import ranking
 from solver.ranking import terms
 
@@ -66,8 +67,8 @@ def engine_order(table: Table) -> Floats:
 def _whole(table: Table) -> SimpleNamespace:
     """The table as shapes of whole numbers."""
     names = ("num_layers", "hidden_size", "num_heads", "num_kv_heads", "head_dim", "intermediate_size", "vocab_size")
-    whole = {name: getattr(table, name).astype(np.int64) for name in (*names, "tie_embeddings")}
-    return SimpleNamespace(**whole, qkv_bias=False, qk_norm=False, final_norm=True)
+    whole = {name: getattr(table, name).astype(np.int64) for name in names}
+    return SimpleNamespace(**whole, family=table.family)
 
 
 def gemstones_order(table: Table) -> Floats:
@@ -97,10 +98,6 @@ def orders(table: Table) -> list[Order]:
         Order(name="rule of thumb", predicted=thumb_order(table)),
         Order(name="aspect 64", predicted=aspect_order(table)),
     ]
-
-
-def _sources(table: Table) -> Names:
-    return np.array([ladder.split("-")[0] for ladder in table.ladder])
 
 
 def sweeps_page(table: Table, found: list[Order]) -> list[str]:
@@ -300,9 +297,15 @@ def _noise(one: Judgement) -> str:
     return f"{one.noise:.1f} pt" if one.ours.in_points else f"{one.noise:.4f}"
 
 
-HEAD = f"""# What published sweeps say of the ranking
+TITLE = """# What published sweeps say of the ranking
 
-Written by `python benchmarks/ranking_evidence.py`. The figures and their sources are in
+Written by `python benchmarks/ranking_evidence.py`. First what the ranking is worth on sources that its fit has not
+seen, then sweep by sweep.
+"""
+
+HEAD = f"""## Sweep by sweep
+
+The figures and their sources are in
 `benchmarks/evidence/ranking.csv`, the forms that were tried in `ranking-forms.md`. A cell is Spearman's correlation
 with the measured order, and what the first pick loses against the best of the sweep (nats; pt are points of accuracy).
 Ours is the order of the engine; beside it the same law fitted without that sweep, without its ladder (one size class of
@@ -344,8 +347,8 @@ it leaves unexplained has no common sign, so tying has no term of its own.
 
 TIES = """## Ties
 
-A tie is a shape whose difference to the first may be zero: its bootstrap interval, widened by the scatter of measured
-differences about the fit.
+A tie is a shape whose difference to the first may be zero: its bootstrap interval, widened as said above. These are
+sweeps that the law has seen, or other budgets of them; those of sources that it has not seen are above.
 """
 
 SPEED = """## Step time
@@ -358,16 +361,19 @@ at 2 0.915, from 8 to 64 at least 0.996.
 
 def report(table: Table) -> str:
     """The whole page."""
-    fitting, checking = fitted_rows(table), table.take(table.use == "check")
+    fitting, checking = table.take(table.use == "fit"), table.take(table.use == "check")
     designs = np.char.startswith(table.sweep, "depthbench")
-    noisy = table.take((table.use == "report") & ~designs & ~np.char.startswith(table.sweep, "mobilellm-roadmap"))
-    on_fit = [*our_orders(fitting), *orders(fitting)]
+    elsewhere = designs | np.isin(table.source, ("gadre",)) | np.char.startswith(table.sweep, "mobilellm-roadmap")
+    noisy = table.take((table.use == "report") & ~elsewhere)
+    on_fit = [*our_orders(table), *orders(fitting)]
     pages = {"Sweeps that were never fitted": checking, "Single tasks and noisy averages: reported, no goal": noisy}
     on = {title: sweeps_page(rows, [engine(rows), *orders(rows)]) for title, rows in pages.items()}
     noise = measure_noise(table, engine_order(table))
     judged = {order.name: judgements(fitting, on_fit[0].predicted, order.predicted, noise) for order in on_fit[1:3]}
     judged["never fitted"] = judgements(checking, engine_order(checking), engine_order(checking), noise)
     sections = [
+        [TITLE],
+        *unseen_page(table),
         [HEAD, "## In short", "", *summary_page("sweeps of the fit", fitting, on_fit)],
         summary_page("never fitted", checking, [engine(checking), *orders(checking)]),
         [NOISE, *noise_page(table, noise)],
@@ -393,12 +399,16 @@ def engine(table: Table) -> Order:
 
 
 def our_orders(table: Table) -> list[Order]:
-    """The engine's order, and the orders of the same law fitted on less."""
-    best = fit(ENGINE, table)
-    aligned = terms.alignment(_whole(table))
-    less = {"without the sweep": table.sweep, "without its ladder": table.ladder, "without its source": _sources(table)}
-    found = [Order(name=f"ours, {name}", predicted=leave_out(best, table, of) + aligned) for name, of in less.items()]
-    return [engine(table), *found]
+    """The engine's order of the sweeps of the fit, and the orders of the same law fitted on less."""
+    rows = fitted_rows(table)
+    best, shown = fit(ENGINE, rows), rows.use == "fit"
+    aligned = terms.alignment(_whole(rows))
+    less = {"without the sweep": rows.sweep, "without its ladder": rows.ladder, "without its source": rows.source}
+    found = [Order(name="ours", predicted=engine_order(rows)[shown])]
+    for name, of in less.items():
+        groups = np.where(shown, of, "")
+        found.append(Order(name=f"ours, {name}", predicted=(leave_out(best, rows, groups) + aligned)[shown]))
+    return found
 
 
 def main() -> None:
@@ -409,7 +419,7 @@ def main() -> None:
     table = ranking_table.read()
     page = report(table)
     (options.out / "ranking-evidence.md").write_text(page)
-    draw(fitted_rows(table), engine_order, options.out)
+    draw(table.take(table.use == "fit"), engine_order, options.out)
     print(page)
 
 

@@ -2,7 +2,7 @@
 
     L layers   w effective width   P params   N params without embeddings and norms   T training tokens
 
-Every form carries the same priced terms (`solver.ranking.terms`), whose prices are its last three parameters. The form
+Every form carries the same priced terms (`solver.ranking.terms`), whose prices are its last parameters. The form
 of the engine is `solver.ranking.law` itself, so that what is fitted is what is used.
 """
 
@@ -18,8 +18,19 @@ from solver import counts
 from solver.ranking import law, terms
 from solver.ranking.law import Coefficients
 
-PRICES = ((0.01, 0.0, 0.1), (0.01, 0.0, 0.1), (0.01, 0.0, 0.1))
-"""Start and bounds of the prices of kv heads, wide heads and narrow heads, in nats."""
+PRICES = {
+    "kv_heads": (0.01, 0.0, 0.1),
+    "wide_heads": (0.01, 0.0, 0.1),
+    "narrow_heads": (0.01, 0.0, 0.1),
+    "mlp_optimum": (2.08, 0.0, 4.0),
+    "mlp_heavy": (0.02, 0.0, 0.3),
+    "mlp_light": (0.02, 0.0, 0.3),
+}
+"""Start and bounds of the prices of the terms, in nats; the optimum is the log of MLP weights over hidden^2."""
+
+SLOW = ((14.0, -10.0, 40.0), (0.8, 0.05, 2.0), (0.8, 0.0, 3.0))
+"""Start and bounds of scale, exponent of the tokens and exponent of the depth of what a deeper model has yet to learn.
+The starts are assumptions; each may lie anywhere within half of itself."""
 
 GEMSTONES = {
     "floor": (0.42, -3.0, 1.0),
@@ -35,6 +46,9 @@ GEMSTONES = {
 """Start (the published cooldown fit of McLeish et al. 2025, rounded) and bounds of what the forms share."""
 
 
+NO_LAW = dict.fromkeys(law.NAMES, 0.0)
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Form:
     """One candidate for the law."""
@@ -48,13 +62,8 @@ class Form:
 
     def predict(self, theta: Floats, table: Table) -> Floats:
         """Predicted nats of every row, the priced terms included."""
-        prices = dict(zip(("kv_heads", "wide_heads", "narrow_heads"), theta[-3:], strict=True))
-        priced = (
-            prices["kv_heads"] * terms.missing_kv_heads(table)
-            + prices["wide_heads"] * terms.wide_heads(table)
-            + prices["narrow_heads"] * terms.narrow_heads(table)
-            + terms.mlp_share(table)
-        )
+        prices = Coefficients(**(NO_LAW | dict(zip(PRICES, theta[-len(PRICES) :], strict=True))))
+        priced = terms.kv_heads(table, prices) + terms.heads(table, prices) + terms.mlp_share(table, prices)
         width = law.effective_width(layers=table.num_layers, layer_params=layer_params(table))
         total: Floats = self.loss(theta, table, width) + priced
         return total
@@ -101,12 +110,6 @@ def slow_per_ratio(theta: Floats, table: Table, width: Floats) -> Floats:
     return additive(theta, table, width) + slow
 
 
-def slow_own_exponent(theta: Floats, table: Table, width: Floats) -> Floats:
-    scale, power, exponent = theta[9:12]
-    slow: Floats = np.exp(scale) * table.num_layers**power * table.tokens**-exponent
-    return additive(theta, table, width) + slow
-
-
 def slow_linear(theta: Floats, table: Table, width: Floats) -> Floats:
     slow: Floats = np.exp(theta[7] + theta[9]) * table.num_layers * table.tokens ** -theta[8]
     return additive(theta, table, width) + slow
@@ -129,8 +132,8 @@ def hot_by_depth(theta: Floats, table: Table, width: Floats) -> Floats:
     the other sources have cooled down."""
     hot = np.char.startswith(table.ladder, "gemstones") & (table.metric != "train loss after cooldown")
     share = hot * np.where(table.metric == "train loss, half learning rate", 0.5, 1.0)
-    cooled = engine_loss(np.concatenate([theta[:10], theta[-3:]]), table, width)
-    hotter: Floats = theta[10] * share * np.log(table.num_layers / 20)
+    cooled = engine_loss(np.concatenate([theta[:12], theta[-len(PRICES) :]]), table, width)
+    hotter: Floats = theta[12] * share * np.log(table.num_layers / 20)
     return cooled + hotter
 
 
@@ -140,63 +143,86 @@ def width_first(theta: Floats, table: Table, width: Floats) -> Floats:
     return additive(theta, table, width) + more
 
 
+def slow_common_exponent(theta: Floats, table: Table, width: Floats) -> Floats:
+    """What is left to learn grows with depth as a whole."""
+    left = np.exp(theta[7]) * table.tokens ** -theta[8]
+    slow: Floats = left * (table.num_layers ** theta[9] - 1)
+    return additive(theta, table, width) + slow
+
+
 BASE = tuple(GEMSTONES.values())
+
+ASSUMED_SHARE = (float(np.log(8)), 0.02, 0.02)
+
+
+def _held(value: float) -> tuple[float, float, float]:
+    """A parameter that stays where it is."""
+    return value, value - 1e-5, value + 1e-5
+
 
 ENGINE = Form(
     name="engine",
-    formula="additive, with T^-c * L^k in place of T^-c",
-    parameters=(*BASE, (0.1, 0.0, 1.0), *PRICES),
+    formula="additive + L^k * T^-m",
+    parameters=(*BASE, *SLOW, *PRICES.values()),
     loss=engine_loss,
 )
 
+BEFORE = Form(
+    name="before",
+    formula="additive, with T^-c * L^k in place of T^-c; the MLP's share at 0.02 nats about 8, as assumed",
+    parameters=(*BASE, (0.1, 0.0, 1.0), *list(PRICES.values())[:3], *map(_held, ASSUMED_SHARE)),
+    loss=slow_common_exponent,
+)
+"""The form and the term of the MLP that the engine had before Petty's, DeepMind's and Gadre's models were added."""
+
 OTHERS = (
-    Form(name="additive", formula="w^-a + L^-b + P^-s + T^-c, refitted", parameters=(*BASE, *PRICES), loss=additive),
+    BEFORE,
+    Form(
+        name="additive",
+        formula="w^-a + L^-b + P^-s + T^-c, refitted",
+        parameters=(*BASE, *PRICES.values()),
+        loss=additive,
+    ),
     Form(
         name="additive in N",
         formula="w^-a + L^-b + N^-s + T^-c",
-        parameters=(*BASE, *PRICES),
+        parameters=(*BASE, *PRICES.values()),
         loss=additive_in_layer_params,
     ),
     Form(
         name="slow by aspect",
         formula="additive, with T^-c * (L/w)^k",
-        parameters=(*BASE, (0.05, 0.0, 1.0), *PRICES),
+        parameters=(*BASE, (0.05, 0.0, 1.0), *PRICES.values()),
         loss=slow_by_aspect,
     ),
     Form(
         name="slow, linear",
         formula="additive, with T^-c * (1 + k L)",
-        parameters=(*BASE, (-4.0, -9.0, 2.0), *PRICES),
+        parameters=(*BASE, (-4.0, -9.0, 2.0), *PRICES.values()),
         loss=slow_linear,
-    ),
-    Form(
-        name="slow, own exponent",
-        formula="additive + L^k * T^-m",
-        parameters=(*BASE, (10.0, 0.0, 25.0), (0.3, 0.02, 2.0), (0.5, 0.1, 1.0), *PRICES),
-        loss=slow_own_exponent,
     ),
     Form(
         name="slow per ratio",
         formula="additive + L^k * (T/P)^-m",
-        parameters=(*BASE, (-4.0, -12.0, 5.0), (0.5, 0.05, 2.0), (0.5, 0.05, 2.0), *PRICES),
+        parameters=(*BASE, (-4.0, -12.0, 5.0), (0.5, 0.05, 2.0), (0.5, 0.05, 2.0), *PRICES.values()),
         loss=slow_per_ratio,
     ),
     Form(
         name="width first",
         formula="additive, with w^-a * (1 + (r / (T/P))^k)",
-        parameters=(*BASE, (3.0, -3.0, 8.0), (0.5, 0.05, 3.0), *PRICES),
+        parameters=(*BASE, (3.0, -3.0, 8.0), (0.5, 0.05, 3.0), *PRICES.values()),
         loss=width_first,
     ),
     Form(
         name="slow by size",
         formula="additive, with T^-c * L^k * P^-m",
-        parameters=(*BASE, (0.1, 0.0, 1.0), (0.1, -0.5, 1.0), *PRICES),
+        parameters=(*BASE, (0.1, 0.0, 1.0), (0.1, -0.5, 1.0), *PRICES.values()),
         loss=slow_by_size,
     ),
     Form(
         name="hot by depth",
         formula="engine + h ln(L) before cooldown",
-        parameters=(*BASE, (0.1, 0.0, 1.0), (0.001, -0.05, 0.05), *PRICES),
+        parameters=(*BASE, *SLOW, (0.001, -0.05, 0.05), *PRICES.values()),
         loss=hot_by_depth,
     ),
 )

@@ -4,13 +4,19 @@
 that belong together (one size class of one source, at all token budgets and under all metrics); `sweep` is one ladder
 at one budget under one metric, so that its values can be compared with each other. `use` says what a row may do:
 
-    fit     the coefficients are fitted on it
+    fit     the law is fitted on it
+    tokens  the law is fitted on it, to say what tokens buy: one shape at several budgets, which orders no shapes
+    share   the share of the MLP is fitted on it, and not the law
     check   never fitted: other budgets of the published runs, and sweeps kept aside
-    report  never fitted and no goal: single tasks, roadmaps of several changes at once, other residual designs
+    apart   never fitted: sources, or shapes of one, that were not admitted; scored where sources are left out
+    report  never fitted and no goal: single tasks, roadmaps of several changes at once, other residual designs, models
+            far smaller than those of the fit
 
 Every `params` equals the parameter polynomial of the row's shape, which is how head counts and intermediate sizes that
-a source leaves out were recovered. DepthBench (Wang 2026) is the exception: it says only 400M, so two embeddings of
-50,304 and as many kv heads as query heads, all of 32, are assumed.
+a source leaves out were recovered. Assumed are: for DepthBench (Wang 2026), which says only 400M, two embeddings of
+50,304 and as many kv heads as query heads, all of 32; for Petty et al. 2023 heads of 64 and 65.5B tokens, and for their
+374M models, whose MLPs are printed in thousands, the sizes of equal count; for StepLaw a vocabulary of 65,536. Of runs
+that differ in nothing but the recipe the best is taken: Gadre's grid by warmup, StepLaw's by learning rate and batch.
 """
 
 from __future__ import annotations
@@ -23,6 +29,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
+
+from solver.families import Family
 
 TABLE = Path(__file__).parent / "evidence" / "ranking.csv"
 
@@ -49,14 +57,12 @@ class Table:
     num_kv_heads: Floats
     head_dim: Floats
     intermediate_size: Floats
+    mlp_matrices: Floats
     vocab_size: Floats
     tie_embeddings: Floats
     params: Floats
     tokens: Floats
     value: Floats
-    qkv_bias: bool = False
-    qk_norm: bool = False
-    final_norm: bool = True
 
     def __len__(self) -> int:
         return len(self.value)
@@ -78,6 +84,16 @@ class Table:
         return np.array([" ".join(str(part) for part in row) for row in numbers])
 
     @property
+    def source(self) -> Names:
+        """Who published each row: the first word of its ladder."""
+        return np.array([ladder.split("-")[0] for ladder in self.ladder])
+
+    @property
+    def family(self) -> Family:
+        """A Llama of each row's options; the MLP of some rows is plain."""
+        return Family(tie_embeddings=self.tie_embeddings, mlp_matrices=self.mlp_matrices)
+
+    @property
     def group(self) -> NDArray[np.intp]:
         """A number per sweep, for each row."""
         groups: NDArray[np.intp] = np.unique(self.sweep, return_inverse=True)[1]
@@ -85,7 +101,7 @@ class Table:
 
 
 WORDS = ("ladder", "sweep", "metric", "use")
-COLUMNS = tuple(field.name for field in fields(Table) if field.default is not False and field.default is not True)
+COLUMNS = tuple(field.name for field in fields(Table))
 
 
 def read(path: Path = TABLE) -> Table:

@@ -15,6 +15,7 @@ from solver.families import Architecture
 from solver.interop import load_architecture
 from solver.presets import PRESETS, published_models
 from solver.query import OPTIONS, Query, check_tokens_per_param, tokens_at
+from solver.ranking import law
 from solver.recipe import Recipe
 from solver.report.answers import Counted, ExplainAnswer, MemoryAnswer, PresetsAnswer, RankAnswer, Ranked
 from solver.search import rank_configs, solve
@@ -101,7 +102,11 @@ def rank_answer(
         for place, index in enumerate(order, start=1)
     ]
     budgets = {tokens for _, tokens in entries}
-    return RankAnswer(tokens=budgets.pop() if len(budgets) == 1 else None, configs=tuple(ranked))
+    return RankAnswer(
+        tokens=budgets.pop() if len(budgets) == 1 else None,
+        configs=tuple(ranked),
+        caution=law.caution([(counts.total(config), seen) for config, seen in entries]),
+    )
 
 
 def explain_answer(

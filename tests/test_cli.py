@@ -434,6 +434,22 @@ def test_rank_takes_tokens_in_proportion_to_each_config() -> None:
     check_refused(diysolve("rank", "diy-3m", "--tokens-per-param", "20", "--tokens", "1B"), "not both")
 
 
+def test_rank_says_where_the_law_extrapolates() -> None:
+    """As a solve says it, in every format; where all configs lie within what the law is fitted on it says nothing."""
+    for format_name in ("table", "markdown"):
+        said = diysolve("rank", "diy-493m", "--tokens", "2T", "--format", format_name).stdout
+        assert "The law extrapolates here" in said
+        assert "extrapolates" not in diysolve("rank", "diy-493m", "--tokens", "20B", "--format", format_name).stdout
+    entries = json.dumps([{**DEEP.to_dict(), "tokens": tokens} for tokens in ("10B", "2T")])
+    answer = json.loads(diysolve("rank", "-", "--format", "json", stdin=entries).stdout)
+    assert answer["caution"] == (
+        "The law extrapolates for 1 of the 2 configs (index 1): "
+        "it is fitted on 48M to 2B params and 1.6B to 350B tokens"
+    )
+    within = json.loads(diysolve("rank", "diy-493m", "--tokens", "20B", "--format", "json").stdout)
+    assert "caution" not in within
+
+
 def test_equal_configs_are_ranked_in_the_order_of_the_input() -> None:
     answer = json.loads(diysolve("rank", "-", "--format", "json", stdin=json.dumps([DEEP.to_dict()] * 3)).stdout)
     assert [row["index"] for row in answer["configs"]] == [0, 1, 2]

@@ -553,8 +553,8 @@ def test_the_best_mlp_has_as_many_weights_with_a_gate_as_without() -> None:
     for family, intermediate in (("gpt2", 6144), ("seed_oss", 4096)):
         query = Query.parse(target="500M", family=family, intermediate=intermediate, **sizes)
         candidate = solve(query).candidates[0]
-        assert candidate.score.terms["mlp_share"] == pytest.approx(0)
-        assert ("GPT-2's" in ranking.meaning("mlp_share", candidate.config)) == (family == "gpt2")
+        assert candidate.score.terms["mlp_share"] < 0.002
+        assert ("without a gate" in ranking.meaning("mlp_share", candidate.config)) == (family == "gpt2")
 
 
 def test_a_foreign_config_is_a_shape() -> None:

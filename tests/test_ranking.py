@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 
 from diymodel.config import DIYConfig
 from solver import Query, rank_configs, ranking, solve
+from solver.families import Family
 from solver.ranking import law, speed, terms
 
 # Depths within 0.5 % of the lowest loss at a fixed size (McLeish et al. 2025, arXiv:2502.06857; cooldown coefficients,
@@ -114,13 +116,52 @@ def shape(**fields: int) -> DIYConfig:
 
 def test_priced_terms_are_zero_where_nothing_is_wrong() -> None:
     plain = shape()
-    assert terms.mlp_share(plain) == pytest.approx(0, abs=1e-4)
+    assert terms.mlp_share(plain) < 0.002
     assert (terms.kv_heads(plain), terms.heads(plain), terms.alignment(plain)) == (0, 0, 0)
 
 
 def test_mlp_share_grows_on_both_sides_of_its_optimum() -> None:
     starved, wide = shape(intermediate_size=1024), shape(intermediate_size=8192)
-    assert min(terms.mlp_share(starved), terms.mlp_share(wide)) > 0.01 > terms.mlp_share(shape())
+    assert min(terms.mlp_share(starved), terms.mlp_share(wide)) > 0.005 > terms.mlp_share(shape())
+
+
+@given(st.floats(0.05, 40), st.floats(0.05, 40), st.sampled_from([2, 3]))
+def test_mlp_share_never_falls_away_from_its_optimum(nearer: float, farther: float, matrices: int) -> None:
+    """On either side, with a gate or without: a search bounds a range of sizes by the one nearest to the optimum."""
+    best = float(np.exp(law.fitted().mlp_optimum)) / matrices
+    for sign in (1, -1):
+        near, far = (best * np.exp(sign * off) for off in sorted((nearer, farther)))
+        costs = [terms.mlp_share(mlp(ratio, matrices)) for ratio in (near, far)]
+        assert 0 <= costs[0] <= costs[1]
+
+
+def test_an_mlp_four_times_as_wide_costs_what_was_measured() -> None:
+    """DeepMind's pairs (Clark et al. 2022): at equal size 0.09 nats and more against depth. A term of 0.038, as it was,
+    is less than half of that."""
+    wide, usual = (float(terms.mlp_share(mlp(ratio, 2))) for ratio in (16, 4))
+    assert 0.06 < wide - usual < 0.12
+
+
+def test_words_of_the_mlp_share_are_those_of_the_fit() -> None:
+    """What an answer says the term rests on: optimum and curvatures with 90 % of the draws."""
+    fitted, draws = law.fitted(), law.draws()
+
+    def words(name: str, digits: int, scale: Any = lambda value: value) -> str:
+        value, (low, high) = scale(getattr(fitted, name)), np.percentile(scale(getattr(draws, name)), (5, 95))
+        unit = " nats" if name == "mlp_heavy" else ""
+        return f"{value:.{digits}f}{unit} ({low:.{digits}f} to {high:.{digits}f})".replace("(0.000 to", "(0 to")
+
+    for matrices, said in ((3, ranking.MEANINGS["mlp_share"]), (2, ranking.meaning("mlp_share", mlp(4, 2)))):
+        optimum, interval = words("mlp_optimum", 1, lambda value, by=matrices: np.exp(value) / by).split(" (")
+        assert f"from {optimum} " in said
+        assert f"({interval}" in said
+        assert words("mlp_heavy", 3) in said
+        assert words("mlp_light", 3) in said
+
+
+def mlp(ratio: float, matrices: int) -> Any:
+    """What the share is read from: an MLP so many times as wide as hidden, gated (3 matrices) or plain (2)."""
+    return SimpleNamespace(hidden_size=1024, intermediate_size=1024 * ratio, family=Family(mlp_matrices=matrices))
 
 
 def test_few_kv_heads_cost_what_was_fitted() -> None:
@@ -212,7 +253,7 @@ def test_depth_grows_with_tokens(target: str) -> None:
     depths = np.array([config.num_layers for config in found])
     assert (np.diff(depths) >= 0).all()
     assert (depths[1:] / depths[:-1]).max() < 1.4
-    assert depths[-1] > 1.5 * depths[0]
+    assert depths[-1] >= 1.5 * depths[0]
 
 
 def test_step_time_charges_depth_and_odd_sides() -> None:

@@ -196,6 +196,13 @@ def test_rank_is_the_command_lines(
     check_equal(result, response.status_code, response.json())
 
 
+def test_rank_says_where_the_law_extrapolates(service: Service) -> None:
+    config = DIYConfig(hidden_size=768, num_layers=12, num_heads=12, intermediate_size=2048, vocab_size=50304)
+    for tokens, said in (("2T", True), ("20B", False)):
+        answer = service.post("/v1/rank", {"file": [config.to_dict()], "tokens": tokens}).json()
+        assert ("The law extrapolates here" in answer.get("caution", "")) == said
+
+
 @settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(drawn=st.lists(configs(), min_size=1, max_size=3))
 def test_count_is_the_command_lines(service: Service, tmp_path: Path, drawn: list[DIYConfig]) -> None:

@@ -17,7 +17,7 @@ class Score:
     predicted_loss: float
     """The part of the total that predicts a loss: nats per token on the law's own data."""
     tie: bool
-    """True where the evidence cannot tell this candidate from rank 1."""
+    """True where the evidence cannot tell whether this candidate or rank 1 is better; not that they are as good."""
 
     def to_dict(self) -> dict[str, Any]:
         return {

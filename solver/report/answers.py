@@ -143,13 +143,16 @@ class RankAnswer:
     tokens: int | None
     """Training tokens; None where the configs differ in them."""
     configs: tuple[Ranked, ...]
+    caution: str = ""
+    """Where the law extrapolates, and what it is fitted on."""
 
     def to_dict(self) -> dict[str, Any]:
-        return {
+        values = {
             "schema": "diysolve.rank/1",
             "tokens": self.tokens,
             "configs": [ranked.to_dict() for ranked in self.configs],
         }
+        return {**values, "caution": self.caution} if self.caution else values
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -11,6 +11,7 @@ from solver.compute.evidence import LIKE_A_PROFILE, OTHERWISE
 from solver.compute.flops import COMPONENTS
 from solver.compute.plan import Training
 from solver.compute.tokens import OVER_TRAINED
+from solver.ranking import law
 from solver.report.answers import CompareAnswer, ExplainAnswer
 from solver.report.layout import (
     NONE,
@@ -38,7 +39,7 @@ DOUBT = (
 )
 """What a user of the command gets, by `solver.compute.evidence`."""
 
-FITTED_ON = "the law is fitted on 48M to 2B params and 1.6B to 350B tokens"
+FITTED_ON = f"the law is {law.FITTED_ON}"
 
 BYTES = ("peak bytes", "device bytes")
 SHARES = "share"

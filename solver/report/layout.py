@@ -26,7 +26,7 @@ NONE = "-"
 """What stands where there is nothing."""
 
 TIED = "="
-"""The mark of a candidate that the law cannot tell from rank 1."""
+"""The mark of a candidate of which the law cannot tell whether it or rank 1 is better."""
 
 UNSEEN = "no published run on this card is behind the estimate"
 """Of a time on a card that the evidence lacks."""

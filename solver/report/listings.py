@@ -176,7 +176,8 @@ def _rank_answer(answer: RankAnswer) -> Page:
         for ranked in answer.configs
     ]
     assumed = f"Ranked at {exact_count(answer.tokens)} tokens." if answer.tokens else "Ranked at each config's tokens."
-    return [filled_grid("", columns, rows), f"{assumed} {IN_NATS}"]
+    said = [f"{assumed} {IN_NATS}", *([f"{answer.caution}."] if answer.caution else [])]
+    return [filled_grid("", columns, rows), *said]
 
 
 @page.register(ExportAnswer)

@@ -172,9 +172,7 @@ def _training(config: DIYConfig, recipe: Recipe, query: Query, recall: Callable[
 def _caution(first: Candidate, query: Query) -> str:
     """Where a budget of time or FLOPs leads the law out of what it is fitted on."""
     run = first.training
-    if not (run and spends(query)) or not law.is_extrapolated(params=first.params["total"], tokens=run.tokens):
-        return ""
-    return "The law extrapolates here: it is fitted on 48M to 2B params and 1.6B to 350B tokens"
+    return law.caution([(first.params["total"], run.tokens)]) if run and spends(query) else ""
 
 
 def _recipe(config: DIYConfig, query: Query) -> Recipe:

@@ -283,7 +283,8 @@ SCHEMAS: Schema = {
                     {"index": INT, "rank": INT, "tokens": INT, "score": _ref("Score"), "config": {"type": "object"}}
                 )
             ),
-        }
+        },
+        caution=TEXT,
     ),
     "Band": _object(
         {
