@@ -122,8 +122,8 @@ class Query:
     prefer: Prefer = "quality"
     """What the order trades loss against. With quality, step time decides among equals only."""
     recipe: Recipe = field(default_factory=Recipe)
-    """Where it does not say how many micro-batches a step accumulates: as many as make half a million tokens where a
-    run is planned, on a card or within FLOPs, else one."""
+    """Where a run is planned, on a card or within FLOPs, and it does not say how many micro-batches a step accumulates,
+    it becomes one with as many as make half a million tokens."""
     largest_micro_batch: bool = False
     """Each candidate is answered at the largest micro-batch that fits, in place of the recipe's own."""
     num_layers: Axis | None = None
@@ -143,7 +143,8 @@ class Query:
         if self.is_foreign:
             self._check_count_alone()
         self._check_training_budget()
-        object.__setattr__(self, "recipe", self.recipe.planned() if self.plans_runs else self.recipe.said())
+        if self.plans_runs:
+            object.__setattr__(self, "recipe", self.recipe.planned())
         if self.vocab_size is None:
             object.__setattr__(self, "vocab_size", self.blueprint.vocab_size if self.blueprint else DEFAULT_VOCAB)
         if self.tie_embeddings is None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from solver import Query, Recipe, Span
+from solver.devices import device
 from solver.errors import QueryError, RecipeError, RequestError
 
 
@@ -79,7 +81,9 @@ def test_query_is_a_value() -> None:
 
 def test_a_planned_run_accumulates_half_a_million_tokens_unless_told_otherwise() -> None:
     """So that the memory beside its days is that of the run, and a query without a run is about one micro-batch."""
-    assert Query.parse(target="500M", vram="24GB").recipe.accumulation == 1
+    plain = Query.parse(target="500M", vram="24GB")
+    assert not plain.recipe.accumulates
+    assert replace(plain, device=device("rtx4090")).recipe.accumulation == 256
     on_card = Query.parse(target="500M", gpu="rtx4090", micro_batch=4, seq=2048)
     assert on_card.recipe.accumulation == 2**19 // (4 * 2048)
     assert Query.parse(target="500M", gpu="rtx4090", gpus=8, micro_batch=4).recipe.accumulation == 8

@@ -266,7 +266,8 @@ const MEMORY_WORDS = ["vram", "gpu", "seq", "micro_batch", "precision", "checkpo
 
 async function missing(config) {
   const all = toBody(words), body = Object.fromEntries(MEMORY_WORDS.filter((word) => word in all).map((word) => [word, all[word]]));
-  if (solution) body.accumulate = solution.query.recipe.accumulation; // where days are shown, a step accumulates
+  const accumulation = solution?.query.recipe.accumulation; // where days are shown, a step accumulates
+  if (accumulation) body.accumulate = accumulation;
   const [memory, counted] = await Promise.all([
     ask("/v1/memory", { file: config, ...body }), ask("/v1/count", { files: [config] }),
   ]);
