@@ -43,7 +43,7 @@ function makeForm() {
 async function fillCards() {
   const { devices } = await ask("/v1/devices");
   $("gpu").replaceChildren(...devices.map((card) =>
-    el("option", { value: card.name }, `${card.title} — ${(card.memory_bytes / GIB).toFixed(0)} GiB`)));
+    el("option", { value: card.name }, `${card.title} — ${(card.memory_bytes / GIB).toFixed(1)} GiB`)));
   if (words.gpu) $("gpu").value = words.gpu;
 }
 
