@@ -160,7 +160,8 @@ def _text(recipe: Recipe, change: Change) -> str:
     name, value = change
     if name == "micro_batch" and recipe.mode == "train":
         return f"--micro-batch {value} --accumulate {_accumulation(recipe, value)}"
-    return f"--{ {'seq_len': 'seq', 'micro_batch': 'micro-batch'}.get(name, name) } {value}"
+    option = {"seq_len": "seq", "micro_batch": "micro-batch"}.get(name, name)
+    return f"--{option} {value}"
 
 
 def _remedy(config: DIYConfig, recipe: Recipe, budget_bytes: int | None, before: int, changes: list[Change]) -> Remedy:
