@@ -250,8 +250,8 @@ were chosen in sight of all of these sources, and both fits are pulled towards t
 TOKENS_HEAD = """### What more tokens buy
 
 Gain predicted over gain measured. Gadre's runs are fitted, for this alone; StepLaw's, at the best learning rate and
-batch of each, are not (their vocabulary of 65,536 is an assumption and does not matter here; sizes count it, and without
-it they are at most 429M).
+batch of each, are not (their vocabulary of 65,536 is an assumption and does not matter here; sizes count it, and
+without it they are at most 429M).
 """
 
 DEPTH_HEAD = """### Either side of the best depth
